@@ -1,0 +1,1 @@
+"""The command lines: `python -m jobs.NAME --help`."""

@@ -1,0 +1,165 @@
+"""From a command line (and `--config job.yaml`) to a config dataclass, and from errors to one message and a status."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import os
+import sys
+import textwrap
+import traceback
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+import yaml
+
+from st_ray.core.errors import ConfigError, StRayError
+from st_ray.runtime.config import Names
+
+Config = TypeVar("Config")
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_registry = tyro.constructors.ConstructorRegistry()
+
+
+@_registry.primitive_rule
+def _names_rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Names] | None:
+    """`a,b` on the command line is `Names(("a", "b"))`."""
+    if info.type is not Names:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="A,B",
+        instance_from_str=lambda args: Names(part.strip() for part in args[0].split(",") if part.strip()),
+        is_instance=lambda value: isinstance(value, Names),
+        str_from_instance=lambda value: [",".join(value)],
+    )
+
+
+def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Sequence[str] | None = None) -> None:
+    """Parse, run, and exit: 0 when `job` returns the output's place, else with one message and a non-zero status.
+
+    `job` prints its summary; the last line of a success is `done: OUTPUT`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        config = parse(config_type, arguments)
+        place = job(config)
+    except StRayError as error:
+        _report(error, error.details, debug)
+        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+    except KeyboardInterrupt:
+        print("\nstopped: what is committed is kept; run the same command again to go on", file=sys.stderr, flush=True)
+        # Ray's threads may still wait for workers; nothing of ours is left to do.
+        os._exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        _report(
+            StRayError(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened"), "", debug
+        )
+        sys.exit(EXIT_FAILED)
+    print(f"done: {place}", flush=True)
+
+
+def parse(config_type: type[Config], arguments: Sequence[str]) -> Config:
+    """The config that the arguments describe; `--config FILE` is read first, so that flags win."""
+    arguments, path = _take_config(list(arguments))
+    from_file = arguments_of_yaml(config_type, path) if path else []
+    with _registry:
+        return tyro.cli(
+            _with_help(config_type),
+            args=[*from_file, *arguments],
+            prog=f"python -m {_module_name()}",
+            description=_description(config_type),
+        )
+
+
+def arguments_of_yaml(config_type: type, path: str) -> list[str]:
+    """The keys of a YAML file as flags, so that they are checked and described like flags.
+
+    Raises:
+        ConfigError: the file is missing, is not a mapping, or has a key that is no flag of this job.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = yaml.safe_load(file) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: {error}", "name a readable YAML file") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"--config {path} is not a mapping of flags to values", "write lines such as `model: FOLDER`")
+    known = {field.name for field in dataclasses.fields(config_type)}
+    arguments: list[str] = []
+    for key, value in document.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise ConfigError(f"--config {path}: no flag is called {key!r}", f"use one of {', '.join(sorted(known))}")
+        arguments += _flag(name.replace("_", "-"), value, config_type)
+    return arguments
+
+
+def _flag(name: str, value: Any, config_type: type) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, list):
+        hints = {field.name: field.type for field in dataclasses.fields(config_type)}
+        if "Names" in str(hints[name.replace("-", "_")]):
+            return [f"--{name}", ",".join(map(str, value))]
+        return [f"--{name}", *map(str, value)]
+    return [f"--{name}", str(value)]
+
+
+def _take_config(arguments: list[str]) -> tuple[list[str], str | None]:
+    for position, argument in enumerate(arguments):
+        if argument == "--config":
+            if position + 1 == len(arguments):
+                raise ConfigError("--config names no file", "write --config job.yaml")
+            return arguments[:position] + arguments[position + 2 :], arguments[position + 1]
+        if argument.startswith("--config="):
+            return arguments[:position] + arguments[position + 1 :], argument.partition("=")[2]
+    return arguments, None
+
+
+def _with_help(config_type: type[Any]) -> type[Any]:
+    """A subclass whose fields carry their docstrings as help, unwrapped (tyro keeps the breaks of indented lines)."""
+    documented: list[tuple[str, Any, Any]] = []
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    docs = _field_docs(config_type)
+    for field in dataclasses.fields(config_type):
+        annotation: Any = typing.Annotated[hints[field.name], tyro.conf.arg(help=docs[field.name])]
+        documented.append((field.name, annotation, dataclasses.field(default=field.default)))
+    made = dataclasses.make_dataclass(config_type.__name__, documented, bases=(config_type,), frozen=True, kw_only=True)
+    return made
+
+
+def _field_docs(config_type: type) -> dict[str, str]:
+    docs: dict[str, str] = {}
+    for base in reversed(config_type.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        for field, doc in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                docs[field.target.id] = " ".join(str(doc.value.value).split())  # type: ignore[union-attr]
+    return docs
+
+
+def _module_name() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else "jobs"
+
+
+def _description(config_type: type) -> str:
+    return f"{config_type.__doc__} --config FILE reads the same flags from a YAML file; flags given here win."
+
+
+def _report(error: StRayError, details: str, debug: bool) -> None:
+    if debug:
+        print(details or traceback.format_exc(), file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr, flush=True)

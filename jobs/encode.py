@@ -1,0 +1,25 @@
+"""`python -m jobs.encode`: embed a corpus into a committed, resumable store."""
+
+from __future__ import annotations
+
+from jobs._cli import run_job
+from st_ray.runtime.encode.config import EncodeConfig
+
+
+def main() -> None:
+    """Entry point."""
+    run_job(EncodeConfig, _run)
+
+
+def _run(config: EncodeConfig) -> str:
+    # Ray and the model libraries load after the flags are known to be good.
+    from st_ray.runtime.encode.job import encode
+    from st_ray.runtime.encode.summary import encode_summary
+
+    result = encode(config)
+    print(encode_summary(result), flush=True)
+    return result.folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Sentence Transformers batch work at cluster scale, on Ray."""

@@ -1,0 +1,1 @@
+"""What every layer shares: errors, ids, protocols. Imports nothing of the project."""

@@ -1,0 +1,49 @@
+"""The one exception family of the project: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class StRayError(Exception):
+    """An error a user can act on.
+
+    Args:
+        message: what was found, where (file, row, flag), and what was expected.
+        remedy: what to do now; one imperative sentence, or empty.
+
+    Attributes:
+        details: a traceback from the place it happened, shown with `--debug` only.
+    """
+
+    details: str = ""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.remedy}" if self.remedy else self.message
+
+
+class ConfigError(StRayError):
+    """A flag or a key of the job's configuration cannot be honoured."""
+
+
+class InputError(StRayError):
+    """The input data is missing, unreadable or not what was described."""
+
+
+class ModelError(StRayError):
+    """A model folder is missing, damaged or holds something that is not supported."""
+
+
+class OutputError(StRayError):
+    """The output folder cannot be used: foreign, locked, or made by a different run."""
+
+
+class ResourceError(StRayError):
+    """The machine or the cluster lacks what the job asked for."""
+
+
+class ShardError(StRayError):
+    """One shard of work failed; the message names it."""

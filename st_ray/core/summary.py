@@ -1,0 +1,32 @@
+"""The one screen of text that stands at the end of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def render_summary(title: str, lines: Mapping[str, str]) -> str:
+    """A title and aligned `name  value` lines."""
+    width = max(map(len, lines), default=0)
+    return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in lines.items())])
+
+
+def human_bytes(count: float) -> str:
+    """`512 B`, `1.5 MiB`, `2.0 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def human_seconds(seconds: float) -> str:
+    """`42s`, `3m05s`, `2h07m`, `3d04h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"

@@ -1,0 +1,174 @@
+"""Where a model comes from: a folder, an installed package, an object store or the Hugging Face hub.
+
+Whatever the source, the answer is a local folder, and a digest of its content identifies the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from st_ray.core.errors import ModelError
+from st_ray.models.weights import uses_pickle
+from st_ray.store.fs import open_fs
+
+PACKAGE = "package:"
+_HUB_ORGANIZATION = "sentence-transformers"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_SUFFIXES = {".json", ".txt", ".safetensors", ".bin", ".model", ".vocab", ".jinja", ".py", ".bpe", ".spm", ".tiktoken"}
+# Other forms of the same weights.
+_OTHER_BACKENDS = {"onnx", "openvino", "coreml"}
+_NOT_FROM_HUB = [*(f"{name}/*" for name in sorted(_OTHER_BACKENDS)), "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]
+_CHUNK = 1 << 20
+
+
+def resolve_model(model: str | Path) -> Path:
+    """The local folder of `model`.
+
+    Args:
+        model: a folder; `package:NAME` for a folder inside an installed package; the URL of a folder (s3://…),
+            which is fetched once per machine; or the id of a model on the Hugging Face hub.
+
+    Raises:
+        ModelError: nothing is there, or it cannot be fetched.
+    """
+    name = os.fspath(model)
+    if name.startswith(PACKAGE):
+        return _package_folder(name.removeprefix(PACKAGE))
+    if "://" in name:
+        return _fetched_folder(name)
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local
+    if local.exists():
+        raise ModelError(f"{local} is a file, not a model folder", "give the folder that holds it")
+    if isinstance(model, Path) or not _HUB_ID.fullmatch(name) or name.startswith("."):
+        raise ModelError(f"there is no model folder at {local}", "check the path")
+    return _hub_folder(name)
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256, in hex, of the names and contents of all files that can change an embedding.
+
+    The same model in another place has the same digest; documentation, images and exports to other backends do
+    not count.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        if not _is_relevant(relative) or not path.is_file():
+            continue
+        digest.update(f"{relative}\0{path.stat().st_size}\0".encode())
+        with open(path, "rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_relevant(path: PurePosixPath) -> bool:
+    hidden_or_other = any(part.startswith(".") or part in _OTHER_BACKENDS for part in path.parts)
+    return path.suffix in _SUFFIXES and not hidden_or_other and not path.name.lower().startswith(("readme", "license"))
+
+
+def _package_folder(package: str) -> Path:
+    """The one folder with modules.json (else config.json) in an installed package, which is not imported."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"there is no installed package {package!r}", f"install it with pip, or check {PACKAGE}NAME")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    for marker in ("modules.json", "config.json"):
+        found = sorted({path.parent for depth in ("", "*/", "*/*/") for path in root.glob(depth + marker)})
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = ", ".join(str(path) for path in found)
+            raise ModelError(f"the package {package!r} holds several model folders: {listed}", "give one of the paths")
+    raise ModelError(f"the package {package!r} holds no model folder ({root})", "check the package's name")
+
+
+def _fetched_folder(url: str) -> Path:
+    """A copy of the folder at `url` in this machine's cache, keyed by the URL and what is listed there."""
+    fs, root = open_fs(url)
+    try:
+        listing = fs.find(root, detail=True)
+        names = {PurePosixPath(path).relative_to(root): path for path in listing}
+        files = {name.as_posix(): listing[names[name]] for name in sorted(names) if _is_relevant(name)}
+        if not files:
+            raise ModelError(f"there is no model folder at {url}", "check the URL; it must name the folder itself")
+        target = _cache() / _listing_digest(url, files)
+        if not target.is_dir():
+            _fetch(fs, files, target)
+    except ModelError:
+        raise
+    except Exception as error:  # each driver raises errors of its own
+        raise ModelError(
+            f"cannot fetch the model from {url}: {type(error).__name__}: {error}",
+            "check the URL, the credentials and the space in the cache folder ($ST_RAY_CACHE)",
+        ) from error
+    return target
+
+
+def _cache() -> Path:
+    base = os.environ.get("ST_RAY_CACHE") or "~/.cache/st_ray"
+    return Path(base).expanduser() / "models"
+
+
+def _listing_digest(url: str, files: Mapping[str, Mapping[str, Any]]) -> str:
+    digest = hashlib.sha256(url.rstrip("/").encode())
+    for name, info in files.items():
+        version = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime") or ""
+        digest.update(f"\0{name}\0{info['size']}\0{version}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _fetch(fs: Any, files: Mapping[str, Mapping[str, Any]], target: Path) -> None:
+    """Download into a folder beside `target`, then rename: a folder that exists is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for name, info in files.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fs.get_file(info["name"], str(path))
+            if path.stat().st_size != info["size"]:
+                raise OSError(f"{name} has {path.stat().st_size} bytes, expected {info['size']}")
+        try:
+            temporary.rename(target)
+        except OSError:
+            # Another process was faster: its copy is the same.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hub_folder(name: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+
+    # A bare name means the organisation's own models, unless the hub has it without one.
+    ids = [name] if "/" in name else [f"{_HUB_ORGANIZATION}/{name}", name]
+    problems = []
+    for repository in ids:
+        try:
+            folder = Path(snapshot_download(repository, ignore_patterns=[*_NOT_FROM_HUB, "*.bin"]))
+            if uses_pickle(folder):
+                snapshot_download(repository, allow_patterns=["*.bin", "*.bin.index.json"])
+        except Exception as error:  # offline, absent, forbidden: all say why
+            problems.append(f"{repository}: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        else:
+            return folder
+    offline = " (HF_HUB_OFFLINE is set, only the local cache was searched)" if constants.HF_HUB_OFFLINE else ""
+    raise ModelError(
+        f"{name!r} is no local folder and cannot be had from the Hugging Face hub{offline}: {'; '.join(problems)}",
+        "check the name and the network, or give a folder, package:NAME or the URL of a folder",
+    )

@@ -1,0 +1,218 @@
+"""Texts to token ids, as the model folder prescribes, without padding and without torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from st_ray.core.errors import ConfigError, InputError, ModelError
+from st_ray.models.folder import ModelFolder
+from st_ray.models.specs import StaticEmbeddingSpec, TransformerSpec
+
+# Texts handed to the tokenizer at once: what it returns takes far more memory than the ids.
+_TEXTS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of n texts, one after the other.
+
+    Attributes:
+        flat: int32 `[tokens]`.
+        lengths: int32 `[n]`, tokens of each text, special tokens included.
+        prompt_length: tokens at the start of every text that a pooling without the prompt leaves out.
+        type_ids: int32 `[tokens]`, or None where all are zero.
+    """
+
+    flat: np.ndarray
+    lengths: np.ndarray
+    prompt_length: int = 0
+    type_ids: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+class TextTokenizer:
+    """The tokenizer of a model folder.
+
+    Building one imports the transformers library, which takes seconds; a built one can be pickled, and unpickles
+    without it (except for the few tokenizers that are written in Python).
+
+    Attributes:
+        max_seq_length: tokens a text is cut to, special tokens included; None where there is no limit.
+    """
+
+    def __init__(
+        self, folder: ModelFolder, max_seq_length: int | None = None, trust_remote_code: bool = False
+    ) -> None:
+        if max_seq_length is not None and max_seq_length < 1:
+            raise ConfigError(f"max_seq_length is {max_seq_length}", "give a number of tokens above zero")
+        self._special_ids: frozenset[int] = frozenset()
+        self._python: Any = None
+        self._add_special_tokens = self._split_special_tokens = self._has_type_ids = False
+        first = folder.first
+        if isinstance(first, StaticEmbeddingSpec):
+            self._fast = _static_tokenizer(first)
+            side = "right"
+        else:
+            tokenizer = _pretrained_tokenizer(first, trust_remote_code)
+            side = tokenizer.truncation_side
+            max_seq_length = max_seq_length or _default_length(first, tokenizer, trust_remote_code)
+            self._adopt(tokenizer)
+        self.max_seq_length = max_seq_length
+        if self._fast is not None and max_seq_length is not None:
+            self._truncate(max_seq_length, side)
+        self._has_type_ids = self._has_type_ids and self._uses_type_ids()
+        self._prompt_lengths: dict[str, int] = {}
+
+    def tokenize(self, texts: Sequence[str], prompt: str = "") -> TokenizedTexts:
+        """Tokens of `prompt + text` for each text, cut to `max_seq_length`.
+
+        Raises:
+            InputError: a text is no string or holds half a surrogate pair; its position is named.
+        """
+        if isinstance(texts, str):
+            raise InputError("tokenize got one string, expected a sequence of them", "put the text in a list")
+        flats, lengths, types = [], [], []
+        for encoded in self._encoded(texts, prompt):
+            ids, type_ids = encoded
+            lengths.append(np.fromiter(map(len, ids), np.int32, len(ids)))
+            total = int(lengths[-1].sum())
+            flats.append(np.fromiter(chain.from_iterable(ids), np.int32, total))
+            types.append(np.fromiter(chain.from_iterable(type_ids), np.int32, total if type_ids else 0))
+        empty = np.empty(0, np.int32)
+        return TokenizedTexts(
+            flat=np.concatenate([empty, *flats]),
+            lengths=np.concatenate([empty, *lengths]),
+            prompt_length=self._prompt_length(prompt),
+            type_ids=np.concatenate([empty, *types]) if self._has_type_ids else None,
+        )
+
+    def _encoded(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
+        """Ids and type ids of a few texts at a time."""
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            block = texts[start : start + _TEXTS_AT_ONCE]
+            try:
+                yield self._encode_block([prompt + text for text in block] if prompt else list(block))
+            except (TypeError, UnicodeError) as error:
+                raise _bad_text(block, start, error) from error
+
+    def _encode_block(self, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+        if self._fast is None:
+            limit = {"truncation": "longest_first", "max_length": self.max_seq_length} if self.max_seq_length else {}
+            encoded = self._python(texts, padding=False, return_token_type_ids=self._has_type_ids, **limit)
+            return encoded["input_ids"], encoded.get("token_type_ids", [])
+        # Not part of what a pickled tokenizer keeps.
+        self._fast.encode_special_tokens = self._split_special_tokens
+        encodings = self._fast.encode_batch_fast(texts, add_special_tokens=self._add_special_tokens)
+        types = [encoding.type_ids for encoding in encodings] if self._has_type_ids else []
+        return [encoding.ids for encoding in encodings], types
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Tokens of the prompt alone, without the special token that would end it."""
+        if not prompt or not self._add_special_tokens:
+            return 0
+        if prompt not in self._prompt_lengths:
+            ids = self._encode_block([prompt])[0][0]
+            ends = bool(ids) and ids[-1] in self._special_ids
+            self._prompt_lengths[prompt] = len(ids) - ends
+        return self._prompt_lengths[prompt]
+
+    def _adopt(self, tokenizer: Any) -> None:
+        """Keep of a transformers tokenizer what encoding needs."""
+        self._add_special_tokens = True
+        self._special_ids = frozenset(tokenizer.all_special_ids)
+        self._split_special_tokens = bool(tokenizer.split_special_tokens)
+        self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
+        if tokenizer.is_fast:
+            self._fast = tokenizer.backend_tokenizer
+            self._fast.no_padding()
+            self._fast.no_truncation()
+        else:
+            self._fast = None
+            self._python = tokenizer
+
+    def _truncate(self, length: int, side: str) -> None:
+        if self._add_special_tokens and length <= self._fast.num_special_tokens_to_add(False):
+            raise ConfigError(
+                f"max_seq_length {length} leaves no room for text beside the special tokens", "give a larger one"
+            )
+        self._fast.enable_truncation(length, stride=0, strategy="longest_first", direction=side)
+
+    def _uses_type_ids(self) -> bool:
+        """Whether single texts get type ids other than zero; they depend on the place, not on the text."""
+        return any(chain.from_iterable(self._encode_block(["a"])[1]))
+
+
+def _static_tokenizer(spec: StaticEmbeddingSpec) -> Any:
+    from tokenizers import Tokenizer
+
+    file = spec.path / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare exceptions
+        raise ModelError(f"{file} cannot be loaded: {error}", "fetch or save the model again") from error
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _pretrained_tokenizer(spec: TransformerSpec, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            spec.path, trust_remote_code=trust_remote_code, local_files_only=True, **spec.tokenizer_kwargs
+        )
+    except Exception as error:  # whatever the files lead the library to
+        raise ModelError(
+            f"the tokenizer in {spec.path} cannot be loaded: {type(error).__name__}: {error}",
+            "fetch or save the model again; if it needs code of its own, say that you trust it",
+        ) from error
+    if spec.do_lower_case:
+        _lower_case(tokenizer)
+    return tokenizer
+
+
+def _default_length(spec: TransformerSpec, tokenizer: Any, trust_remote_code: bool) -> int | None:
+    """The folder's own statement, else the smaller of what tokenizer and model state."""
+    if spec.max_seq_length:
+        return spec.max_seq_length
+    from transformers import AutoConfig
+    from transformers.tokenization_utils_base import LARGE_INTEGER
+
+    config = AutoConfig.from_pretrained(
+        spec.path, trust_remote_code=trust_remote_code, local_files_only=True, **spec.config_kwargs
+    )
+    positions = getattr(config, "max_position_embeddings", None)
+    limits = [tokenizer.model_max_length, *([positions] if positions and positions != -1 else [])]
+    limit = min(limits)
+    return int(limit) if limit < LARGE_INTEGER else None
+
+
+def _lower_case(tokenizer: Any) -> None:
+    if not tokenizer.is_fast:
+        tokenizer.do_lower_case = True
+        return
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    steps = backend.normalizer
+    steps = [] if steps is None else list(steps) if isinstance(steps, normalizers.Sequence) else [steps]
+    if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
+
+
+def _bad_text(texts: Sequence[Any], start: int, cause: Exception) -> InputError:
+    for position, text in enumerate(texts, start):
+        if not isinstance(text, str):
+            return InputError(f"text {position} is {type(text).__name__}, expected a string", "drop or convert it")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return InputError(f"text {position} holds half a surrogate pair: {text[:80]!r}", "decode the text again")
+    return InputError(f"the texts from {start} on cannot be tokenized: {cause}")

@@ -1,0 +1,154 @@
+"""A Hugging Face transformer from a model folder, loaded whole or not at all, as one torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from st_ray.core.errors import ModelError
+from st_ray.models.specs import TransformerSpec
+from st_ray.models.weights import uses_pickle
+
+# Encoder-decoder models of which only the encoder makes embeddings.
+_ENCODERS = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "longt5": "LongT5EncoderModel",
+    "switch_transformers": "SwitchTransformersEncoderModel",
+    "t5gemma": "T5GemmaEncoderModel",
+}
+# The last hidden state does not pass through it, and many folders leave it out.
+_UNUSED = "pooler."
+_AGAIN = "fetch or save the model again"
+
+
+class Transformer(nn.Module):
+    """Token ids to token embeddings.
+
+    Attributes:
+        positions: the longest row that the model's learned positions allow; None where they set no limit.
+        vocabulary: number of token ids that the model knows; None where it has no table of them.
+        padding_id: what to fill padded places with.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.positions = _position_limit(model)
+        self.vocabulary = _vocabulary_size(model)
+        self.padding_id = max(getattr(model.config, "pad_token_id", None) or 0, 0)
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None, type_ids: Tensor | None = None) -> Tensor:
+        """Last hidden state, float32 `[rows, length, hidden]`.
+
+        Args:
+            ids: int64 `[rows, length]`.
+            mask: 1 for tokens, 0 for padding, `[rows, length]`; None where nothing is padded.
+            type_ids: int64 `[rows, length]`, or None where all are zero.
+        """
+        inputs = {"input_ids": ids}
+        if mask is not None:
+            inputs["attention_mask"] = mask
+        if type_ids is not None:
+            inputs["token_type_ids"] = type_ids
+        return self.model(**inputs, return_dict=True).last_hidden_state.float()
+
+
+def load_transformer(
+    spec: TransformerSpec, dtype: torch.dtype, trust_remote_code: bool = False, allow_pickle: bool = False
+) -> Transformer:
+    """The model in `spec.path`, on the CPU, with weights of `dtype`, ready for inference.
+
+    Raises:
+        ModelError: the weights are damaged, of another shape than the configuration says, or incomplete; the
+            transformers library would fill the gaps with random numbers.
+    """
+    from transformers import AutoConfig
+
+    pickled = uses_pickle(spec.path)
+    if pickled and not allow_pickle:
+        raise ModelError(f"{spec.path} holds only pickled weights", "allow pickled weights if you trust the source")
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(
+                spec.path, trust_remote_code=trust_remote_code, local_files_only=True, **spec.config_kwargs
+            )
+            model, info = _model_class(config).from_pretrained(
+                spec.path,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                local_files_only=True,
+                use_safetensors=not pickled,
+                output_loading_info=True,
+                **spec.model_kwargs,
+            )
+    except Exception as error:  # whatever configuration and weights lead the library to
+        raise ModelError(
+            f"the model in {spec.path} cannot be loaded: {type(error).__name__}: {error}",
+            f"{_AGAIN}; if it needs code of its own, say that you trust it",
+        ) from error
+    _require_all_weights(spec, info)
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
+    return Transformer(model.eval())
+
+
+def _model_class(config: Any) -> Any:
+    import transformers
+
+    if config.model_type in _ENCODERS:
+        if config.model_type == "t5gemma":
+            config.is_encoder_decoder = False
+        return getattr(transformers, _ENCODERS[config.model_type])
+    return transformers.AutoModel
+
+
+def _require_all_weights(spec: TransformerSpec, info: dict[str, Any]) -> None:
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(_UNUSED) and f".{_UNUSED}" not in key)
+    mismatched = sorted(str(key[0]) for key in info["mismatched_keys"])
+    if missing or mismatched:
+        named = ", ".join([*missing, *mismatched][:8])
+        raise ModelError(
+            f"the weights in {spec.path} lack {len(missing)} tensors and have {len(mismatched)} of another shape "
+            f"than config.json says: {named}{', …' if len(missing) + len(mismatched) > 8 else ''}",
+            _AGAIN,
+        )
+
+
+def _vocabulary_size(model: Any) -> int | None:
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except (AttributeError, NotImplementedError):
+        return None
+
+
+def _position_limit(model: nn.Module) -> int | None:
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, nn.Embedding):
+            # Where a padding index is reserved, positions begin behind it.
+            reserved = getattr(module, "padding_idx", None)
+            return table.num_embeddings - (reserved + 1 if isinstance(reserved, int) else 0)
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no report from the transformers library: what matters is raised."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""The encode job: a text corpus becomes a committed embedding store."""

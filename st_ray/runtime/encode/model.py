@@ -1,0 +1,111 @@
+"""What the driver must know of a model before workers load it, and how they load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from st_ray.models.folder import ModelFolder, check_weights, read_model_folder
+from st_ray.models.source import model_digest, resolve_model
+from st_ray.runtime.encode.config import EncodeConfig
+from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, Tokenizer
+
+
+@dataclass(frozen=True)
+class ModelLoader:
+    """Loads the two halves of a bi-encoder where they are needed; an `EncoderLoader`."""
+
+    model: str
+    digest: str
+    dtype: str
+    max_seq_length: int | None
+    truncate_dim: int | None
+    trust_remote_code: bool
+    allow_pickle: bool
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the model folder, which is fetched if this machine lacks it."""
+        from st_ray.models.tokenizer import TextTokenizer
+
+        return TextTokenizer(
+            self._folder(), max_seq_length=self.max_seq_length, trust_remote_code=self.trust_remote_code
+        )
+
+    def encoder(self, threads: int) -> TokenEncoder:
+        """The model on this actor's GPU, or with `threads` CPU threads."""
+        import torch
+
+        from st_ray.models.bi_encoder import BiEncoder
+
+        # Ray sets OMP_NUM_THREADS for the process, but a reused worker keeps torch's older value.
+        torch.set_num_threads(threads)
+        return BiEncoder(
+            resolve_model(self.model),
+            dtype=self.dtype,
+            max_seq_length=self.max_seq_length,
+            truncate_dim=self.truncate_dim,
+            trust_remote_code=self.trust_remote_code,
+            allow_pickle=self.allow_pickle,
+        )
+
+    def _folder(self) -> ModelFolder:
+        return read_model_folder(resolve_model(self.model))
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A checked model: how workers load it, the prompt to use, and what identifies its embeddings.
+
+    Attributes:
+        lineage: everything of the model and its settings that changes an embedding.
+        about: what a reader of the store wants to know.
+    """
+
+    loader: EncoderLoader
+    prompt: str
+    lineage: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+
+def inspect_model(config: EncodeConfig) -> ModelFacts:
+    """Check the model folder without loading weights.
+
+    Raises:
+        ModelError: the folder is missing, damaged, or holds a module that is not supported.
+        ConfigError: the model has no prompt of that name.
+    """
+    path = resolve_model(config.model)
+    folder = read_model_folder(path)
+    check_weights(folder, allow_pickle=config.allow_pickle)
+    digest = model_digest(path)
+    prompt = folder.prompt(config.prompt, config.prompt_name)
+    loader = ModelLoader(
+        model=config.model,
+        digest=digest,
+        dtype=config.dtype,
+        max_seq_length=config.max_seq_length,
+        truncate_dim=config.truncate_dim,
+        trust_remote_code=config.trust_remote_code,
+        allow_pickle=config.allow_pickle,
+    )
+    about = {"model": config.model, "similarity": folder.similarity_fn_name}
+    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about)
+
+
+def injected_model(config: EncodeConfig, loader: EncoderLoader) -> ModelFacts:
+    """A caller's own encoder: its `repr` stands for the model's content."""
+    prompt = config.prompt or ""
+    return ModelFacts(loader, prompt, _settings(config, repr(loader), prompt), {"model": repr(loader)})
+
+
+def _settings(config: EncodeConfig, digest: str, prompt: str) -> dict[str, Any]:
+    return {
+        "model": digest,
+        "prompt": prompt,
+        "backend": "torch",
+        "dtype": config.dtype,
+        "normalize": config.normalize,
+        "truncate_dim": config.truncate_dim,
+        "max_seq_length": config.max_seq_length,
+    }

@@ -1,0 +1,167 @@
+"""The three steps of encoding a shard: read and tokenize, encode, make the part. Run by workers; Ray-free inside."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from st_ray.core.errors import ShardError
+from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.runtime.pipeline import Row, pack, task_of, unpack
+from st_ray.store.embeddings import parquet_bytes, part_bytes, text_digests
+from st_ray.store.output import REJECTS, Part
+from st_ray.store.readers.plan import ShardPlan
+from st_ray.store.readers.read import TextBlock, read_shard
+from st_ray.store.readers.spec import ReadSpec
+
+
+class Tokenizer(Protocol):
+    """Texts to token ids."""
+
+    def tokenize(self, texts: list[str], prompt: str = "") -> TokenizedTexts:
+        """Tokens of `prompt + text` for each text, truncated to the model's length."""
+
+
+class TokenEncoder(Protocol):
+    """Token ids to embeddings."""
+
+    def encode_tokenized(
+        self,
+        tokens: TokenizedTexts,
+        *,
+        normalize: bool,
+        batch_tokens: int | None,
+        on_batch: Callable[[int, int], None] | None,
+    ) -> np.ndarray:
+        """float32 `[n, d]` in the order of the texts; `on_batch(rows, tokens)` is called after each batch."""
+
+
+class EncoderLoader(Protocol):
+    """Makes the two halves of a bi-encoder on the machine that needs them; picklable and hashable."""
+
+    def tokenizer(self) -> Tokenizer:
+        """For CPU tasks: no weights are loaded."""
+
+    def encoder(self, threads: int) -> TokenEncoder:
+        """For actors: the model, with `threads` compute threads."""
+
+    def __hash__(self) -> int:
+        """Equal loaders load the same: a worker keeps what it has loaded."""
+
+
+@dataclass(frozen=True)
+class ReadAndTokenize:
+    """First step: the shard's texts, read, checked, and tokenized once each."""
+
+    loader: EncoderLoader
+    spec: ReadSpec
+    prompt: str
+    on_bad_row: Literal["fail", "skip"]
+    keep_text: bool
+
+    def __call__(self, row: Row) -> Row:
+        """The shard's tokens, each distinct text once, and its columns but the embedding."""
+        plan: ShardPlan = task_of(row)
+        block = read_shard(plan, self.spec, on_bad_row=self.on_bad_row)
+        unique: dict[str, int] = {}
+        positions = (unique.setdefault(text, len(unique)) for text in block.texts)
+        inverse = np.fromiter(positions, np.int32, len(block.texts))
+        tokens = _tokenizer(self.loader).tokenize(list(unique), self.prompt)
+        return {
+            "flat": tokens.flat,
+            "lengths": tokens.lengths,
+            "type_ids": tokens.type_ids if tokens.type_ids is not None else np.empty(0, np.int32),
+            "prompt_length": tokens.prompt_length,
+            "inverse": inverse,
+            "meta": pack(_meta(block, self.keep_text)),
+            "rejects": pack(block.rejects),
+            "first_row": plan.first_row,
+        }
+
+
+@functools.lru_cache(maxsize=2)
+def _tokenizer(loader: EncoderLoader) -> Tokenizer:
+    # Ray uses a worker process for many tasks; loading a tokenizer takes longer than a small shard.
+    return loader.tokenizer()
+
+
+def _meta(block: TextBlock, keep_text: bool) -> pa.Table:
+    columns: dict[str, Any] = {"id": block.ids, "row": pa.array(block.rows), "text_digest": text_digests(block.texts)}
+    if keep_text:
+        columns["text"] = pa.array(block.texts, pa.string())
+    return pa.table(columns)
+
+
+class Encode:
+    """Second step, in an actor: the model, loaded once, over the shard's tokens."""
+
+    def __init__(
+        self, loader: EncoderLoader, threads: int, normalize: bool, batch_tokens: int | None, meter: Any
+    ) -> None:
+        self._encoder = loader.encoder(threads)
+        self._normalize = normalize
+        self._batch_tokens = batch_tokens
+        self._meter = meter
+
+    def __call__(self, row: Row) -> Row:
+        """The shard's embeddings, float32 `[n, d]`; raises ShardError for one that is not finite."""
+        begun = time.perf_counter()
+        type_ids = row["type_ids"] if len(row["type_ids"]) else None
+        tokens = TokenizedTexts(
+            flat=row["flat"], lengths=row["lengths"], prompt_length=int(row["prompt_length"]), type_ids=type_ids
+        )
+        inverse = np.asarray(row["inverse"], np.int32)
+        share = len(inverse) / max(1, len(tokens.lengths))
+        unique = self._encoder.encode_tokenized(
+            tokens,
+            normalize=self._normalize,
+            batch_tokens=self._batch_tokens,
+            on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
+        )
+        _check_finite(unique, inverse, row)
+        embedding = unique if len(unique) == len(inverse) else unique[inverse]
+        self._meter.add(seconds=time.perf_counter() - begun, encoded=len(unique))
+        self._meter.flush()
+        return {"embedding": embedding} | {name: row[name] for name in ("meta", "rejects", "first_row")}
+
+
+def _check_finite(unique: np.ndarray, inverse: np.ndarray, row: Row) -> None:
+    finite = np.isfinite(unique).all(axis=1)
+    if finite.all():
+        return
+    position = int(np.flatnonzero(~finite[inverse])[0])
+    meta = unpack(row["meta"])
+    source_row, identity = meta["row"][position].as_py(), meta["id"][position].as_py()
+    raise ShardError(
+        f"the embedding of row {source_row} (id {identity!r}) is not finite; "
+        f"{int((~finite[inverse]).sum())} rows of this shard are so",
+        "use --dtype float32 if the model overflows in a shorter type, and check the model's weights",
+    )
+
+
+@dataclass(frozen=True)
+class MakePart:
+    """Last step: the part's Parquet bytes, and the rows that were left out as a file beside it."""
+
+    def __call__(self, row: Row) -> Part:
+        """The part, ready to be published."""
+        meta: pa.Table = unpack(row["meta"])
+        rejects: pa.Table = unpack(row["rejects"])
+        return Part(
+            data=part_bytes(meta, np.asarray(row["embedding"], np.float32)),
+            rows=len(meta),
+            first_row=int(row["first_row"]),
+            dropped=_count(rejects["reason"].to_pylist()),
+            beside={f"{REJECTS}/{row['name']}": parquet_bytes(rejects)} if len(rejects) else {},
+        )
+
+
+def _count(reasons: list[str]) -> dict[str, int]:
+    return dict(sorted(Counter(reasons).items()))

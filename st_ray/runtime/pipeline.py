@@ -1,0 +1,130 @@
+"""The Ray Data idiom in one place: one row a shard, `.map` everywhere, failures travel as data.
+
+A single row is never split or merged with another, so a shard keeps its identity from plan to commit. Rows carry
+`shard` (its number) and `name` (its part); a step that raises turns its row into one with `failure` set, which the
+following steps pass on, so that the driver learns which shard failed and why, and the other shards go on.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import ray.data
+
+from st_ray.core.errors import ShardError, StRayError
+from st_ray.runtime.resources import TASK_CPUS, ActorPlan
+
+Row = dict[str, Any]
+
+
+def start_rows(tasks: list[tuple[int, str, Any]]) -> ray.data.Dataset:
+    """A dataset with one block a task from `(number, part name, picklable descriptor)`."""
+    rows = [{"shard": number, "name": name, "task": pack(task)} for number, name, task in tasks]
+    return ray.data.from_items(rows, override_num_blocks=len(rows))
+
+
+def task_of(row: Row) -> Any:
+    """The descriptor given to `start_rows`."""
+    return unpack(row["task"])
+
+
+def pack(value: Any) -> bytes:
+    """Any picklable value as a cell of a row."""
+    return pickle.dumps(value, protocol=5)
+
+
+def unpack(cell: bytes) -> Any:
+    """The inverse of `pack`."""
+    return pickle.loads(cell)
+
+
+def map_tasks(
+    ds: ray.data.Dataset, step: Callable[[Row], Row], *, size: int, cpus: float = TASK_CPUS
+) -> ray.data.Dataset:
+    """Run the plain function `step` on each shard in at most `size` CPU tasks at once."""
+    return ds.map(_Guarded(step), num_cpus=cpus, compute=ray.data.TaskPoolStrategy(size=size))
+
+
+def map_actors(
+    ds: ray.data.Dataset, make: Callable[[], Callable[[Row], Row]], plan: ActorPlan, *, careful: bool = False
+) -> ray.data.Dataset:
+    """Run each shard through a pool of actors; `make` builds the step once an actor (loads the model, say).
+
+    A task whose actor dies is not retried here: it would wait for that actor to come back, for ever where the machine
+    is gone. Its shard stays missing and the stage's next pass does it.
+
+    Args:
+        careful: one shard at a time an actor, so that a shard that kills its process takes no other with it.
+    """
+    with warnings.catch_warnings():
+        # max_restarts and max_task_retries pass through **ray_remote_args, which Ray announces to remove in 2.64.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return ds.map(
+            _GuardedActor,
+            fn_constructor_args=(make,),
+            num_cpus=plan.cpus,
+            num_gpus=plan.gpus or None,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=plan.minimum, max_size=plan.maximum, max_tasks_in_flight_per_actor=1 if careful else 2
+            ),
+            max_restarts=-1,
+            max_task_retries=0,
+        )
+
+
+def failure_of(row: Row) -> StRayError | None:
+    """The error of a row that failed in some step, else None."""
+    return unpack(row["failure"]) if row.get("failure") else None
+
+
+def _run(step: Callable[[Row], Row], row: Row) -> Row:
+    if row.get("failure"):
+        return row
+    kept = {"shard": row["shard"], "name": row["name"]}
+    try:
+        return kept | step(row) | {"failure": b""}
+    except StRayError as error:
+        failure = error
+    except Exception as error:  # the driver reports it, with the shard's name
+        failure = ShardError(f"{type(error).__name__}: {error}")
+        failure.details = traceback.format_exc()
+    return kept | {"failure": pack(failure)}
+
+
+class _Guarded:
+    def __init__(self, step: Callable[[Row], Row]) -> None:
+        self._step = step
+        self.__name__ = getattr(step, "__name__", type(step).__name__)
+
+    def __call__(self, row: Row) -> Row:
+        return _run(self._step, row)
+
+
+class _GuardedActor:
+    def __init__(self, make: Callable[[], Callable[[Row], Row]]) -> None:
+        try:
+            self._step = make()
+        except StRayError as error:
+            # A model that no actor can load: the shards report it. Any other fault is Ray's to retry elsewhere.
+            self._step = _Refusal(error)
+
+    def __call__(self, row: Row) -> Row:
+        return _run(self._step, row)
+
+
+class _Refusal:
+    def __init__(self, error: StRayError) -> None:
+        self._error = error
+
+    def __call__(self, row: Row) -> Row:
+        raise self._error
+
+
+def writable(array: np.ndarray) -> np.ndarray:
+    """`array` itself, or a copy where Ray handed out a read-only view."""
+    return array if array.flags.writeable else array.copy()

@@ -1,0 +1,173 @@
+"""How many model actors, with which CPUs and GPUs, on the machines at hand; checked before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from st_ray.core.errors import ConfigError, ResourceError
+
+TASK_CPUS = 0.25
+"""Logical CPUs of one reading or writing task: they wait for storage most of the time."""
+_CPUS_PER_GROUP = 8
+_READERS_PER_GPU = 3
+
+
+@dataclass(frozen=True)
+class Node:
+    """Logical resources of one machine of the cluster."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class ActorPlan:
+    """The pool of model actors, and how many reading tasks feed it.
+
+    Attributes:
+        cpus: logical CPUs that one actor reserves; at least its threads, and so many more that the actors of a
+            machine never hold all of its CPUs.
+        threads: compute threads of one actor.
+    """
+
+    minimum: int
+    maximum: int
+    cpus: float
+    threads: int
+    gpus: float
+    readers: int
+    reader_cpus: float
+
+    def fitted(self, nodes: Sequence[Node]) -> ActorPlan:
+        """The same actors, at least one, as many as fit on what is left of the cluster."""
+        room = max(1, sum(_fit(node, self.cpus, self.gpus) for node in nodes))
+        return dataclasses.replace(self, minimum=1, maximum=min(self.maximum, room))
+
+
+def parse_actors(text: str) -> tuple[int, int] | None:
+    """`auto` -> None; `4` -> (4, 4); `1:8` -> (1, 8). Raises ConfigError otherwise."""
+    if text == "auto":
+        return None
+    low, _, high = text.partition(":")
+    try:
+        minimum, maximum = int(low), int(high or low)
+    except ValueError:
+        minimum, maximum = -1, -1
+    if minimum < 0 or maximum < max(1, minimum):
+        raise ConfigError(
+            f"--actors {text!r} is not a number of actors", "write auto, N or MIN:MAX with 0 <= MIN <= MAX and MAX >= 1"
+        )
+    return minimum, maximum
+
+
+def plan_actors(
+    nodes: Sequence[Node],
+    *,
+    shards: int,
+    actors: str = "auto",
+    gpus_per_actor: float | None = None,
+    cpus_per_actor: float | None = None,
+    can_grow: bool = False,
+) -> ActorPlan:
+    """Fit the pool to `nodes`.
+
+    Left to themselves: one actor a GPU; without GPUs one actor for each group of about eight CPUs. Some CPU is
+    always left for the tasks that read and write, since a pool that holds every CPU would wait for its input for ever.
+
+    Args:
+        shards: work to share; more actors than that are never started.
+        can_grow: the cluster has an autoscaler, so what is not there yet may come.
+
+    Raises:
+        ConfigError: a flag's value makes no sense.
+        ResourceError: the machines lack what the flags ask for.
+    """
+    bounds = parse_actors(actors)
+    _check_positive("--cpus-per-actor", cpus_per_actor)
+    _check_positive("--gpus-per-actor", gpus_per_actor, zero=True)
+    total_gpus = sum(node.gpus for node in nodes)
+    total_cpus = sum(node.cpus for node in nodes)
+    gpus = gpus_per_actor if gpus_per_actor is not None else (1.0 if total_gpus else 0.0)
+    if gpus > total_gpus and not can_grow:
+        raise ResourceError(
+            f"--gpus-per-actor {gpus:g} was asked for, but Ray sees {total_gpus:g} GPUs",
+            "use --gpus-per-actor 0 to run on CPUs, or join a cluster that has GPUs with --address",
+        )
+    cpus = cpus_per_actor if cpus_per_actor is not None else _default_cpus(nodes, gpus)
+    room = sum(_fit(node, cpus, gpus) for node in nodes)
+    minimum, maximum = bounds or (1, max(1, room))
+    if not can_grow:
+        _check_room(max(1, minimum), room, cpus, gpus, total_cpus)
+        maximum = min(maximum, room)
+    maximum = max(1, min(maximum, shards))
+    minimum = max(1, min(minimum, maximum))
+    threads = max(1, math.ceil(cpus))
+    cpus = _leaving_room(nodes, cpus, gpus)
+    readers = maximum * (_READERS_PER_GPU if gpus else 1)
+    reader_cpus = 1.0 if gpus and total_cpus >= maximum * cpus + readers + TASK_CPUS else TASK_CPUS
+    return ActorPlan(minimum, maximum, cpus, threads, gpus, readers, reader_cpus)
+
+
+def cluster_nodes() -> list[Node]:
+    """The machines of the running Ray cluster."""
+    import ray
+
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [Node(float(r.get("CPU", 0)), float(r.get("GPU", 0))) for r in alive]
+
+
+def cluster_can_grow() -> bool:
+    """Whether an autoscaler has told Ray which machines it may add."""
+    import ray
+
+    config = ray._private.state.state.get_cluster_config()
+    return bool(config and config.node_group_configs)
+
+
+def _fit(node: Node, cpus: float, gpus: float) -> int:
+    by_cpu = math.floor((node.cpus - 2 * TASK_CPUS) / cpus + 1e-9)
+    return max(0, by_cpu if not gpus else min(by_cpu, math.floor(node.gpus / gpus + 1e-9)))
+
+
+def _leaving_room(nodes: Sequence[Node], cpus: float, gpus: float) -> float:
+    """The least reservation, `cpus` or more, with which no machine's CPUs can all go to actors.
+
+    Actors restart wherever they fit. Two of them on a machine that was meant for one would leave nothing for the
+    tasks that feed them, and the job would stand still.
+    """
+    wanted, most = cpus, max((node.cpus for node in nodes), default=0.0)
+    while wanted <= most:
+        by_node = ((node, math.floor(node.cpus / wanted + 1e-9)) for node in nodes if node.cpus)
+        counts = ((node, min(n, math.floor(node.gpus / gpus)) if gpus else n) for node, n in by_node)
+        if all(node.cpus - count * wanted >= 2 * TASK_CPUS - 1e-9 for node, count in counts):
+            return round(wanted, 4)
+        wanted += 0.05
+    return cpus
+
+
+def _default_cpus(nodes: Sequence[Node], gpus: float) -> float:
+    if gpus:
+        return 1.0
+    smallest = min((node.cpus for node in nodes if node.cpus), default=1.0)
+    groups = max(1, int(smallest // _CPUS_PER_GROUP))
+    return max(TASK_CPUS, math.floor((smallest - 2 * TASK_CPUS) / groups * 4) / 4)
+
+
+def _check_room(minimum: int, room: int, cpus: float, gpus: float, total_cpus: float) -> None:
+    if minimum <= room:
+        return
+    each = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+    raise ResourceError(
+        f"{minimum} actors of {each} do not fit: Ray has {total_cpus:g} CPUs and reading and writing need "
+        f"{2 * TASK_CPUS:g} on each machine, so {room} fit",
+        "lower --actors or --cpus-per-actor, or add machines",
+    )
+
+
+def _check_positive(flag: str, value: float | None, zero: bool = False) -> None:
+    if value is not None and (value < 0 or (value == 0 and not zero)):
+        bound = "0 or more" if zero else "more than 0"
+        raise ConfigError(f"{flag} {value:g} must be {bound}", f"give {flag} a positive number")

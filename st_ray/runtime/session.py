@@ -1,0 +1,119 @@
+"""Starting or joining Ray, with this project's settings in one place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from st_ray.core.errors import ResourceError
+
+# Enough for the few shards in flight; Ray's default (30% of the memory) would let queues grow into it.
+_LOCAL_OBJECT_STORE = 2 << 30
+
+
+class Stopped(KeyboardInterrupt):
+    """The job was asked to stop (SIGTERM); handled like Ctrl-C."""
+
+
+@contextmanager
+def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[None]:
+    """Join the cluster at `address` (or `RAY_ADDRESS`), else start Ray on this machine; leave or stop it afterwards.
+
+    A session that is already open is used as it is and left open.
+
+    Raises:
+        ResourceError: no cluster answers at `address`.
+    """
+    _quiet_environment(debug)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, Any] = {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.ERROR}
+    if address == "local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options |= {"include_dashboard": False, "object_store_memory": _object_store_bytes()}
+    try:
+        with nullcontext() if debug else _held_back_stderr():
+            ray.init(address=address, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ResourceError(
+            f"cannot reach Ray at {address!r}: {error}",
+            "check --address / RAY_ADDRESS (`ray status` there), or leave both out to run on this machine",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def data_context(debug: bool = False) -> None:
+    """Ray Data's settings for our pipelines: our own progress lines, no dropped blocks unseen, no silent hang."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = debug
+    context.execution_no_progress_timeout_s = 1800
+    # A shard whose process dies again and again costs itself, not the job: what is missing is found by the plan.
+    context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = 2
+    if not debug:
+        for name in ("ray.data", "ray"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into `Stopped`, so that a stopped job closes its pipeline and says how to go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(*_: object) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """Keep what is written to file descriptor 2, Ray's native part included, and show it only if the block raises."""
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(real, held.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+
+
+def _quiet_environment(debug: bool) -> None:
+    if not debug:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+
+def _object_store_bytes() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(80 << 20, min(_LOCAL_OBJECT_STORE, memory // 5))

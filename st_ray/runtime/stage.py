@@ -1,0 +1,191 @@
+"""The resumable stage: plan - committed = missing; map the missing shards; commit each. The only resume logic.
+
+Every job is stages of this kind. A stage is told its shards and the steps that turn a shard into a part; it knows
+nothing of texts, models or indexes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import ray.data
+
+from st_ray.core.errors import OutputError, ShardError, StRayError
+from st_ray.runtime import pipeline
+from st_ray.runtime.meter import ELAPSED, Meter
+from st_ray.runtime.pipeline import Row
+from st_ray.runtime.progress import Progress, Snapshot
+from st_ray.store.lock import OutputLock
+from st_ray.store.manifest import ShardEntry
+from st_ray.store.output import OutputFolder, Part, Writer, part_name
+
+ATTEMPTS = 4
+"""Passes over what is missing: so often may a shard lose its actor, node or memory before the run ends without it."""
+
+GIVE_UP_AFTER = 10
+"""Failed shards after which a run ends early: the fault is then hardly the shard's own."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of work on shards.
+
+    Attributes:
+        label: what is done, for the progress line.
+        tasks: picklable descriptors; the position is the shard's number.
+        rows: input rows of each task.
+        connect: adds the steps between the shard's row (`pipeline.task_of(row)`) and `finish`; its second argument
+            asks for one shard at a time (see `pipeline.map_actors`).
+        finish: turns the last step's row into the part; runs in a CPU task.
+        writers: parts finished and published at once.
+        suffix: file name ending of the parts.
+        describe: what to call a shard's input in an error.
+    """
+
+    label: str
+    tasks: Sequence[Any]
+    rows: Sequence[int]
+    connect: Callable[[ray.data.Dataset, bool], ray.data.Dataset]
+    finish: Callable[[Row], Part]
+    writers: int = 1
+    suffix: str = ".parquet"
+    describe: Callable[[Any], str] = str
+
+    def names(self) -> list[str]:
+        """The parts' names, by shard number."""
+        return [part_name(number, len(self.tasks), self.suffix) for number in range(len(self.tasks))]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """All parts in plan order, and what this run did of them.
+
+    Attributes:
+        done_before: shards that an earlier run had committed.
+        rows: input rows that this run did.
+        seconds: from the start of the stage to its end.
+        first_commit_seconds: from the start of the stage to its first commit.
+        steady_rate: rows a second between the first and the last commit of this run; 0 with fewer than two.
+    """
+
+    entries: tuple[ShardEntry, ...]
+    done_before: int
+    rows: int
+    seconds: float
+    first_commit_seconds: float
+    steady_rate: float
+
+
+class _Tally:
+    """What has been committed, by part name, and when."""
+
+    def __init__(self, stage: Stage, committed: Mapping[str, ShardEntry]) -> None:
+        self.names = stage.names()
+        self._rows = dict(zip(self.names, stage.rows, strict=True))
+        self.done = {name: committed[name] for name in self.names if name in committed}
+        self.before = len(self.done)
+        self.rows_to_do = sum(self._rows[name] for name in self.names if name not in self.done)
+        self.failures: dict[str, StRayError] = {}
+        self._started = time.monotonic()
+        self._commits: list[tuple[float, int]] = []
+
+    @property
+    def hopeless(self) -> bool:
+        return len(self.failures) >= GIVE_UP_AFTER
+
+    def todo(self) -> list[int]:
+        return [n for n, name in enumerate(self.names) if name not in self.done and name not in self.failures]
+
+    def commit(self, entry: ShardEntry) -> None:
+        self.done[entry.name] = entry
+        self._commits.append((time.monotonic() - self._started, self._rows[entry.name]))
+
+    def result(self) -> StageResult:
+        times = [at for at, _ in self._commits] or [0.0]
+        rows = sum(count for _, count in self._commits)
+        span = times[-1] - times[0]
+        return StageResult(
+            entries=tuple(self.done[name] for name in self.names),
+            done_before=self.before,
+            rows=rows,
+            seconds=time.monotonic() - self._started,
+            first_commit_seconds=times[0],
+            steady_rate=(rows - self._commits[0][1]) / span if span else 0.0,
+        )
+
+
+def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLock, meter: Meter) -> StageResult:
+    """Do what is missing and return all entries.
+
+    Raises:
+        ShardError: some shards failed; the others are committed and a second run does the rest.
+        OutputError: another job took the output's lock meanwhile.
+    """
+    tally = _Tally(stage, output.committed(writer))
+
+    def snapshot() -> Snapshot:
+        totals = meter.read()
+        return Snapshot(totals.get("rows", 0), totals.get("tokens", 0), len(tally.done), totals.get(ELAPSED, 0))
+
+    with Progress(stage.label, tally.rows_to_do, len(tally.names), snapshot) if tally.todo() else nullcontext():
+        # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
+        # shard, so that one that kills its process takes no other with it.
+        for attempt in range(ATTEMPTS):
+            todo = [(number, tally.names[number], stage.tasks[number]) for number in tally.todo()]
+            if todo and not tally.hopeless:
+                _run_pass(stage, writer, lock, todo, attempt > 0, tally)
+    _raise_if_incomplete(stage, tally)
+    return tally.result()
+
+
+def _run_pass(
+    stage: Stage, writer: Writer, lock: OutputLock, todo: list[tuple[int, str, Any]], careful: bool, tally: _Tally
+) -> None:
+    """Run the pipeline over `todo`; shards whose process died simply do not come back."""
+    ds = stage.connect(pipeline.start_rows(todo), careful)
+    ds = pipeline.map_tasks(ds, _Commit(stage.finish, writer), size=stage.writers)
+    for row in ds.iter_rows():
+        if lock.lost:
+            raise OutputError(f"another job took over {writer.folder}; this one stopped", "run one job an output")
+        failure = pipeline.failure_of(row)
+        if failure is None:
+            tally.commit(pipeline.unpack(row["entry"]))
+        else:
+            tally.failures[row["name"]] = failure
+        if tally.hopeless:
+            return
+
+
+class _Commit:
+    """The last step: finish the part and publish it with its record."""
+
+    def __init__(self, finish: Callable[[Row], Part], writer: Writer) -> None:
+        self._finish = finish
+        self._writer = writer
+
+    def __call__(self, row: Row) -> Row:
+        return {"entry": pipeline.pack(self._writer.commit(row["name"], self._finish(row)))}
+
+
+def _raise_if_incomplete(stage: Stage, tally: _Tally) -> None:
+    missing = [number for number, name in enumerate(tally.names) if name not in tally.done]
+    if not missing:
+        return
+    shown = [number for number in missing if not tally.hopeless or tally.names[number] in tally.failures]
+    lines = []
+    for number in shown[:5]:
+        failure = tally.failures.get(tally.names[number])
+        reason = failure.message if failure else "the process that ran it died each time (out of memory, or a crash)"
+        lines.append(f"{tally.names[number]} ({stage.describe(stage.tasks[number])}): {reason}")
+    first = next(iter(tally.failures.values()), None)
+    remedy = first.remedy if first is not None and first.remedy else "mend the cause"
+    error = ShardError(
+        f"{len(missing)} of {len(tally.names)} shards are not done:\n     " + "\n     ".join(lines),
+        f"{remedy}; then run the same command again: the {len(tally.done)} committed shards are kept",
+    )
+    error.details = first.details if first is not None else ""
+    raise error

@@ -1,0 +1,1 @@
+"""Scores between vectors, and keeping the best of them, block by block under a memory bound."""

@@ -1,0 +1,58 @@
+"""The best k of a stream of scored blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+PADDING = -1
+"""Id of an empty place while a list is still short; it never leaves `finish`."""
+
+
+class TopK:
+    """Absorbs blocks of scores, higher is better, and keeps the best `k` for each of `queries` rows.
+
+    The order is score best-first, then smaller id, so the result does not depend on how the corpus was cut.
+    """
+
+    def __init__(self, queries: int, k: int) -> None:
+        if k < 1:
+            raise ValueError(f"k must be 1 or more, not {k}")
+        self._k = k
+        self._scores = np.full((queries, 0), -np.inf, np.float32)
+        self._ids = np.full((queries, 0), PADDING, np.int64)
+
+    def absorb(self, scores: np.ndarray, first_id: int) -> None:
+        """Add `scores` float32 `[queries, n]` of the candidates `first_id .. first_id + n - 1`."""
+        ids = np.broadcast_to(np.arange(first_id, first_id + scores.shape[1], dtype=np.int64), scores.shape)
+        self.merge(scores, ids)
+
+    def merge(self, scores: np.ndarray, ids: np.ndarray) -> None:
+        """Add candidates with ids of their own, both `[queries, n]`; `PADDING` ids are ignored."""
+        block_scores, block_ids = _best(np.where(ids == PADDING, -np.inf, scores).astype(np.float32), ids, self._k)
+        self._scores, self._ids = _best(
+            np.concatenate([self._scores, block_scores], axis=1),
+            np.concatenate([self._ids, block_ids], axis=1),
+            self._k,
+        )
+
+    def finish(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Scores and ids of each query, best first; shorter than `k` where there were fewer candidates."""
+        real = [row != PADDING for row in self._ids]
+        return (
+            [scores[keep] for scores, keep in zip(self._scores, real, strict=True)],
+            [ids[keep] for ids, keep in zip(self._ids, real, strict=True)],
+        )
+
+
+def _best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best `k` columns of each row, in order."""
+    rows, columns = scores.shape
+    if columns > k:
+        # Everything above the k-th best score is in; ties at it go to the smaller ids, hence a full sort of the few
+        # rows where the k-th score occurs more often than there is room.
+        threshold = np.partition(scores, columns - k, axis=1)[:, columns - k]
+        keep = scores >= threshold[:, None]
+        if (keep.sum(axis=1) == k).all():
+            scores, ids = scores[keep].reshape(rows, k), np.asarray(ids)[keep].reshape(rows, k)
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(np.asarray(ids), order, axis=1)

@@ -1,0 +1,1 @@
+"""Bounded-memory storage: atomic files, manifests, readers of text formats."""

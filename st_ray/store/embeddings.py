@@ -1,0 +1,104 @@
+"""The embedding store's parts: their Arrow schema, and how one is written and read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from st_ray.core.errors import InputError
+from st_ray.store import fs
+from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
+
+KIND = "embeddings"
+ROW_GROUP_ROWS = 8192
+_ELEMENT = "embedding.list.element"
+
+
+def text_digests(texts: Sequence[str]) -> pa.FixedSizeBinaryArray:
+    """blake2b-128 of each text's UTF-8 bytes, as fixed-size binary [n]; lone surrogates are kept."""
+    digests = b"".join(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts
+    )
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(digests)])
+
+
+def embedding_column(embeddings: np.ndarray) -> pa.FixedSizeListArray:
+    """`[n, d]` of any numeric dtype as fixed_size_list[d], without a copy where the array is contiguous."""
+    rows, dimension = embeddings.shape
+    values = pa.array(np.ascontiguousarray(embeddings).reshape(rows * dimension))
+    return pa.FixedSizeListArray.from_arrays(values, dimension)
+
+
+def embedding_array(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
+    """The inverse of `embedding_column`: `[n, d]`."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+
+
+def part_bytes(meta: pa.Table, embeddings: np.ndarray) -> bytes:
+    """One part as Parquet: `meta`'s columns (id, row, text_digest, text if kept) and `embedding`.
+
+    Floats do not compress, so that column is stored as it is; the others are zstd. The same input gives the same bytes.
+    """
+    columns = ["id", "row", "text_digest", "embedding", *(["text"] if "text" in meta.column_names else [])]
+    table = meta.append_column("embedding", embedding_column(embeddings)).select(columns)
+    sink = io.BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=ROW_GROUP_ROWS,
+        use_dictionary=False,
+        compression={_ELEMENT: "none", **{name: "zstd" for name in columns if name != "embedding"}},
+        write_statistics=["id", "row"],
+    )
+    return sink.getvalue()
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """`table` as one small Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def open_embeddings(folder: str) -> Manifest:
+    """The manifest of a finished embedding store. Raises InputError if `folder` holds anything else."""
+    manifest = read_manifest(folder)
+    if manifest.kind != KIND:
+        raise InputError(f"{folder} holds {manifest.kind}, not embeddings", "name the output of jobs.encode")
+    return manifest
+
+
+def part_dimension(folder: str, entry: ShardEntry) -> int:
+    """The number of dimensions of a part's embeddings, from its footer."""
+    filesystem, path = fs.open_fs(fs.join(folder, "data", entry.name))
+    with filesystem.open(path, "rb") as file:
+        return int(pq.read_schema(file).field("embedding").type.list_size)
+
+
+def read_part(folder: str, entry: ShardEntry, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Row group by row group, the named columns of one part, so that memory does not depend on the part's size.
+
+    Raises:
+        InputError: the part is missing, cut short or not Parquet; it is named.
+    """
+    url = fs.join(folder, "data", entry.name)
+    rows = 0
+    try:
+        filesystem, path = fs.open_fs(url)
+        with filesystem.open(path, "rb") as file:
+            parquet: Any = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group, columns=list(columns))
+                rows += len(table)
+                yield table
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read {url}: {error}", "make the embeddings again with jobs.encode") from error
+    if rows != entry.rows:
+        raise InputError(f"{url} has {rows} rows, its manifest says {entry.rows}", "make the embeddings again")

@@ -1,0 +1,130 @@
+"""One writer an output: a lock file with its owner and a heartbeat, on any file system or object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from st_ray.core.errors import OutputError
+from st_ray.store import fs
+
+HEARTBEAT_SECONDS = 10.0
+STALE_SECONDS = 30.0
+
+
+class OutputLock:
+    """Holds `url` while the job runs; a context manager.
+
+    A lock whose process is gone (same machine) is taken over at once. One from another machine is taken over when
+    its heartbeat has not moved for `STALE_SECONDS` as seen from here, so clocks need not agree.
+
+    Raises:
+        OutputError: another running job holds the lock; the message says who.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._token = uuid.uuid4().hex
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lost = False
+
+    @property
+    def lost(self) -> bool:
+        """True once another job has taken the lock from this one."""
+        return self._lost
+
+    def __enter__(self) -> OutputLock:
+        if not fs.create_exclusive(self._url, self._content(0)):
+            self._take_over()
+        self._thread = threading.Thread(target=self._beat, name="output-lock", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if not self._lost and (_read(self._url) or {}).get("token") == self._token:
+            fs.remove(self._url)
+
+    def _content(self, beat: int) -> bytes:
+        owner = {"token": self._token, "beat": beat, "host": socket.gethostname(), **_process_identity(os.getpid())}
+        return json.dumps(owner).encode()
+
+    def _beat(self) -> None:
+        beat = 0
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            beat += 1
+            try:
+                held = _read(self._url)
+                if held is not None and held.get("token") != self._token:
+                    self._lost = True
+                    return
+                fs.write_atomic(self._url, self._content(beat))
+            except (OSError, OutputError):
+                continue  # an unreachable store for a moment; the next beat tries again
+
+    def _take_over(self) -> None:
+        held = _read(self._url)
+        if held is not None and not _is_stale(self._url, held):
+            raise OutputError(
+                f"another job is writing here: process {held.get('pid')} on {held.get('host')} holds {self._url}",
+                "wait for it or stop it; a lock whose job has died is taken over by itself",
+            )
+        fs.write_atomic(self._url, self._content(0))
+        time.sleep(0.5)
+        held = _read(self._url)
+        if held is None or held.get("token") != self._token:
+            raise OutputError(f"another job took {self._url} at the same moment", "wait for it or stop it")
+
+
+def _read(url: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(fs.read_bytes(url))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+
+
+def _is_stale(url: str, held: dict[str, Any]) -> bool:
+    if held.get("host") == socket.gethostname() and held.get("boot") == _boot_id():
+        return _process_identity(held.get("pid", -1)).get("started") != held.get("started")
+    deadline = time.monotonic() + STALE_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(1.0)
+        if _read(url) != held:
+            return False
+    return True
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _process_identity(pid: int) -> dict[str, Any]:
+    """pid, its start time (a reused pid differs) and the boot it belongs to; `started` is None for a dead process."""
+    try:
+        # Field 22 of stat, counted after the parenthesised name, which may hold spaces.
+        started: Any = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        started = pid if not Path("/proc").exists() and _alive(pid) else None
+    return {"pid": pid, "boot": _boot_id(), "started": started}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0

@@ -1,0 +1,239 @@
+"""A job's output folder: its layout, what is committed in it, and the rules for opening it.
+
+    OUTPUT/run.json              lineage and run id, written first
+    OUTPUT/data/part-00042.parquet
+    OUTPUT/commits/part-00042.json   one commit record a part, written after it
+    OUTPUT/rejects.parquet/      rows that were left out, a file for each shard that has any
+    OUTPUT/manifest.json         written last: its presence is completion
+
+The parts have a folder to themselves, so that pyarrow, pandas, DuckDB, Ray Data and datasets open it as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import posixpath
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from st_ray.core.errors import OutputError, ShardError
+from st_ray.store import fs
+from st_ray.store.lineage import Lineage, lineage_differences, lineage_digest
+from st_ray.store.lock import OutputLock
+from st_ray.store.manifest import MANIFEST, Manifest, ShardEntry, content_digest, read_manifest
+
+RUN = "run.json"
+LOCK = "lock.json"
+REJECTS = "rejects.parquet"
+STAGING = "staging"
+_OWN = {RUN, MANIFEST, REJECTS, STAGING, "data", "commits"}
+
+
+def part_name(number: int, shards: int, suffix: str = ".parquet") -> str:
+    """The name of part `number` of `shards`; parts sort by name."""
+    return f"part-{number:0{max(5, len(str(shards - 1)))}d}{suffix}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a shard became.
+
+    Attributes:
+        data: the part's bytes.
+        rows: rows in it.
+        first_row: global row number at which the shard begins.
+        dropped: rows left out, by reason.
+        beside: further files of the shard, by path within the output.
+    """
+
+    data: bytes
+    rows: int
+    first_row: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What a worker needs to publish parts: the folder, the run it belongs to, and the lineage's digest."""
+
+    folder: str
+    run_id: str
+    lineage: str
+
+    def part_url(self, name: str) -> str:
+        """Where part `name` lies."""
+        return fs.join(self.folder, "data", name)
+
+    def commit(self, name: str, part: Part) -> ShardEntry:
+        """Publish a part, then its record. Writing the same part twice leaves the same files.
+
+        Raises:
+            ShardError: the output was started anew by another run since this one began.
+        """
+        self._check_fence(name)
+        for beside, data in part.beside.items():
+            fs.write_atomic(fs.join(self.folder, beside), data)
+        fs.write_atomic(self.part_url(name), part.data)
+        entry = ShardEntry(
+            name, part.rows, part.first_row, len(part.data), content_digest(part.data), dict(part.dropped)
+        )
+        record = {**dataclasses.asdict(entry), "lineage": self.lineage}
+        fs.write_atomic(_record_url(self.folder, name), json.dumps(record).encode())
+        return entry
+
+    def _check_fence(self, name: str) -> None:
+        # A task that outlived its killed driver must not overwrite the parts of a newer run.
+        try:
+            run_id = json.loads(fs.read_bytes(fs.join(self.folder, RUN)))["run_id"]
+        except FileNotFoundError:
+            run_id = None
+        if run_id != self.run_id:
+            raise ShardError(f"{name} was not written: {self.folder} now belongs to another run")
+
+
+class OutputFolder:
+    """The driver's view of an output while its job runs."""
+
+    def __init__(self, folder: str, kind: str) -> None:
+        self.folder = folder.rstrip("/") if len(folder) > 1 else folder
+        self.kind = kind
+
+    def check_usable(self) -> None:
+        """Raise OutputError if the folder holds anything but an output of the same kind of job."""
+        names = {name for name in self._names() if not name.startswith(".")} - {LOCK}
+        if not names:
+            return
+        run = self._run()
+        if run is None:
+            foreign = ", ".join(sorted(names)[:3])
+            raise OutputError(
+                f"{self.folder} is not empty and was not made by st-ray (it holds {foreign})",
+                "name a new or empty folder with --output; nothing in this one was touched",
+            )
+        if run["kind"] != self.kind:
+            raise OutputError(
+                f"{self.folder} holds {run['kind']}, this job makes {self.kind}", "name another folder with --output"
+            )
+
+    def lock(self) -> OutputLock:
+        """The lock that keeps a second job away; use it in a `with`."""
+        return OutputLock(fs.join(self.folder, LOCK))
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, if the output is complete."""
+        return read_manifest(self.folder) if fs.exists(fs.join(self.folder, MANIFEST)) else None
+
+    def check_lineage(self, lineage: Lineage) -> None:
+        """Raise OutputError, naming the parts that differ, if what lies here was begun with another lineage."""
+        run = self._run()
+        differences = lineage_differences(run["lineage"], lineage) if run else []
+        if differences:
+            raise OutputError(
+                f"{self.folder} was begun with other settings:\n     " + "\n     ".join(differences),
+                "repeat the run with the settings it was begun with, name another --output, or start again with "
+                "--overwrite",
+            )
+
+    def begin(self, lineage: Lineage) -> Writer:
+        """Begin, or go on with what an earlier run of the same lineage left; returns the workers' writer."""
+        self.check_lineage(lineage)
+        run = self._run()
+        if run is None:
+            run = {"kind": self.kind, "run_id": uuid.uuid4().hex, "lineage": dict(lineage)}
+            fs.write_atomic(fs.join(self.folder, RUN), json.dumps(run, indent=1, ensure_ascii=False).encode())
+        self._sweep_temporaries()
+        return Writer(self.folder, run["run_id"], lineage_digest(lineage))
+
+    def clear(self) -> None:
+        """Remove what an earlier run left.
+
+        The manifest goes first and run.json second: an interrupted clean-up never looks complete, and tasks of an
+        older run find their fence gone.
+        """
+        for name in (MANIFEST, RUN, *sorted(_OWN - {MANIFEST, RUN})):
+            fs.remove(fs.join(self.folder, name), recursive=True)
+
+    def committed(self, writer: Writer) -> dict[str, ShardEntry]:
+        """Committed parts by name: those whose record has this lineage and whose file has the recorded size."""
+        records = self._records()
+        sizes = self._part_sizes()
+        return {
+            record["name"]: _entry(record)
+            for record in records
+            if record.get("lineage") == writer.lineage and sizes.get(record["name"]) == record["bytes"]
+        }
+
+    def finish(self, manifest: Manifest) -> None:
+        """Publish the manifest: the output is complete from here on."""
+        fs.write_atomic(fs.join(self.folder, MANIFEST), manifest.to_json())
+        fs.remove(fs.join(self.folder, STAGING), recursive=True)
+
+    def _names(self) -> list[str]:
+        filesystem, path = fs.open_fs(self.folder)
+        try:
+            if filesystem.isfile(path):
+                raise OutputError(f"{self.folder} is a file", "name a folder with --output")
+            entries = filesystem.ls(path, detail=False)
+        except FileNotFoundError:
+            return []
+        except PermissionError as error:
+            raise OutputError(f"no permission to read {self.folder}: {error}", "choose another --output") from error
+        return [posixpath.basename(entry.rstrip("/")) for entry in entries]
+
+    def _sweep_temporaries(self) -> None:
+        """Remove what killed writers left half-written; only local folders can hold such files."""
+        filesystem, path = fs.open_fs(self.folder)
+        if not fs.is_local(filesystem):
+            return
+        for sub in ("", "data", "commits", REJECTS, STAGING):
+            for stale in filesystem.glob(posixpath.join(path, sub, ".*.tmp")):
+                fs.remove(stale)
+
+    def _run(self) -> dict[str, Any] | None:
+        where = fs.join(self.folder, RUN)
+        try:
+            run = json.loads(fs.read_bytes(where))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise OutputError(f"{where} is damaged: {error}", "remove the folder, or name another --output") from error
+        if not {"kind", "run_id", "lineage"} <= set(run):
+            raise OutputError(f"{where} was not written by st-ray", "name another folder with --output")
+        return run
+
+    def _records(self) -> list[dict[str, Any]]:
+        filesystem, path = fs.open_fs(fs.join(self.folder, "commits"))
+        names = [name for name in fs.list_files(fs.join(self.folder, "commits")) if name.endswith(".json")]
+        if not names:
+            return []
+        contents = filesystem.cat([posixpath.join(path, name) for name in names], on_error="omit")
+        if isinstance(contents, bytes):
+            contents = {names[0]: contents}
+        records = []
+        for data in contents.values():
+            try:
+                records.append(json.loads(data))
+            except ValueError:
+                continue  # cut short by a crash of the machine: its shard is done again
+        return records
+
+    def _part_sizes(self) -> dict[str, int]:
+        filesystem, path = fs.open_fs(fs.join(self.folder, "data"))
+        try:
+            entries = filesystem.ls(path, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {posixpath.basename(entry["name"]): int(entry["size"]) for entry in entries}
+
+
+def _record_url(folder: str, name: str) -> str:
+    return fs.join(folder, "commits", posixpath.splitext(name)[0] + ".json")
+
+
+def _entry(record: dict[str, Any]) -> ShardEntry:
+    names = {field.name for field in dataclasses.fields(ShardEntry)}
+    return ShardEntry(**{key: value for key, value in record.items() if key in names})

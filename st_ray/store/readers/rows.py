@@ -1,0 +1,118 @@
+"""Rows: ids and texts out of columns of values, with a reason for each row that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from st_ray.store.readers.records import Unusable, type_name
+from st_ray.store.readers.spec import ReadSpec
+
+_INT64 = range(-(2**63), 2**63)
+_ID_KINDS = {str: "string", int: "int64"}
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Consecutive rows of one file.
+
+    Attributes:
+        ids: a str or an int a row, None at bad rows; None where there is no id column.
+        texts: one a row, None at bad rows.
+        bad: index -> reason.
+        id_kind: string or int64; None where no id was seen yet.
+    """
+
+    ids: list[Any] | None
+    texts: list[str | None]
+    bad: dict[int, str]
+    id_kind: str | None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def assemble(
+    rows: int, texts: Sequence[list[Any]], ids: list[Any] | None, bad: dict[int, str], spec: ReadSpec, kind: str | None
+) -> RowBatch:
+    """The rows that these columns make.
+
+    Args:
+        rows: how many.
+        texts: a list of `rows` values for each text column; no columns where texts are not wanted.
+        ids: a value a row, or None where there is no id column.
+        bad: index -> reason, for rows that are known to be broken; whatever their values are.
+        kind: what ids must be, string or int64; None: as the first good one is.
+    """
+    bad = dict(bad)
+    for name, values in zip(spec.text_columns, texts, strict=False):
+        if not set(map(type, values)) <= {str}:
+            for index, value in enumerate(values):
+                if type(value) is not str:
+                    bad.setdefault(index, _not_a_text(name, value))
+    if ids is not None:
+        kind = _check_ids(ids, bad, str(spec.id_column), kind)
+        ids = _without(ids, bad)
+    return RowBatch(ids, _join(rows, texts, bad, spec.separator), bad, kind)
+
+
+def _join(rows: int, texts: Sequence[list[Any]], bad: dict[int, str], separator: str) -> list[str | None]:
+    if not texts:
+        return [None] * rows
+    if len(texts) == 1:
+        return _without(texts[0], bad)
+    parts = [_without(values, bad, "") for values in texts] if bad else texts
+    return _without([separator.join(row) for row in zip(*parts, strict=True)], bad)
+
+
+def _without(values: list[Any], bad: dict[int, str], filler: Any = None) -> list[Any]:
+    """`values` with `filler` at the bad rows."""
+    if not bad:
+        return values
+    values = list(values)
+    for index in bad:
+        values[index] = filler
+    return values
+
+
+def _check_ids(ids: list[Any], bad: dict[int, str], name: str, kind: str | None) -> str | None:
+    """Add to `bad` the rows whose id cannot be used; returns the kind of ids, which the first good one decides."""
+    types = set(map(type, ids))
+    if types == {str} and kind == "string":
+        return kind
+    if types == {int} and kind == "int64" and min(ids) in _INT64 and max(ids) in _INT64:
+        return kind
+    for index, value in enumerate(ids):
+        if index in bad:
+            continue
+        reason = _not_an_id(name, value, kind)
+        if reason:
+            bad[index] = reason
+        else:
+            kind = _ID_KINDS[type(value)]
+    return kind
+
+
+def _not_a_text(name: str, value: Any) -> str:
+    suffix = "" if value is None or isinstance(value, Unusable) else ", not string"
+    return f"column {name!r} {_what(value)}{suffix}"
+
+
+def _not_an_id(name: str, value: Any, kind: str | None) -> str:
+    """Why `value` is no id of this kind; empty where it is one."""
+    if type(value) not in _ID_KINDS:
+        return f"id column {name!r} {_what(value)}: neither string nor integer"
+    if type(value) is int and value not in _INT64:
+        return f"id column {name!r} holds {value}, which does not fit into 64 bits"
+    if kind is not None and _ID_KINDS[type(value)] != kind:
+        return f"id column {name!r} {_what(value)}, where the rows before hold {kind}"
+    return ""
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, Unusable):
+        return value.reason
+    if value is None:
+        return "is null"
+    return f"is of type {type_name(value)}"

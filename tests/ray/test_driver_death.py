@@ -1,0 +1,89 @@
+"""The driver is killed at each moment that matters; the same command then finishes the work."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.ray.corpora import assert_holds, part_bytes_of, texts_of, write_jsonl
+from tests.stubs import stub_embeddings
+
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_jsonl(tmp_path_factory.mktemp("corpus") / "c.jsonl", texts_of(ROWS))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert _drive(source, out).wait(timeout=120) == 0
+    return part_bytes_of(out)
+
+
+def _drive(source: str, out: Path, *options: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tests.ray.drive", source, str(out), *options], cwd=ROOT)
+
+
+def _wait_for(condition: Callable[[], bool], driver: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert driver.poll() is None, "the driver ended too early"
+        assert time.monotonic() < deadline, "the driver never came so far"
+        time.sleep(0.02)
+
+
+def _commits(out: Path) -> int:
+    return len(list(out.glob("commits/part-*.json")))
+
+
+def test_killed_before_the_first_commit(source: str, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    out, hold = tmp_path / "out", tmp_path / "hold"
+    hold.touch()
+    driver = _drive(source, out, "--hold", str(hold))
+    _wait_for((out / "run.json").exists, driver)
+    time.sleep(3)  # well into the start of the pipeline
+    driver.kill()
+    driver.wait()
+    assert _commits(out) == 0
+    hold.unlink()
+    assert _drive(source, out).wait(timeout=120) == 0
+    assert_holds(out, texts_of(ROWS))
+    assert part_bytes_of(out) == undisturbed
+
+
+def test_killed_between_commits(source: str, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    driver = _drive(source, out, "--seconds", "0.5")
+    _wait_for(lambda: _commits(out) >= 2, driver)
+    driver.kill()
+    driver.wait()
+    assert 2 <= _commits(out) < ROWS // 10
+    assert not (out / "manifest.json").exists()
+    assert _drive(source, out).wait(timeout=120) == 0
+    assert_holds(out, texts_of(ROWS))
+    assert part_bytes_of(out) == undisturbed
+
+
+def test_killed_before_the_manifest(source: str, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    driver = _drive(source, out, "--die-before-manifest")
+    assert driver.wait(timeout=120) == -signal.SIGKILL
+    assert _commits(out) == ROWS // 10
+    assert not (out / "manifest.json").exists()
+    assert _drive(source, out).wait(timeout=120) == 0
+    assert_holds(out, texts_of(ROWS))
+    assert part_bytes_of(out) == undisturbed
+
+
+def test_the_stub_itself_is_repeatable() -> None:
+    assert (stub_embeddings(texts_of(5)) == stub_embeddings(texts_of(5))).all()

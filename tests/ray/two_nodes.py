@@ -1,0 +1,50 @@
+"""Encode on a cluster of two nodes and remove one in the middle: `python -m tests.ray.two_nodes SOURCE OUTPUT`."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from st_ray.runtime.encode.job import encode
+from tests.ray.corpora import config_for
+from tests.stubs import StubLoader
+
+
+def main(source: str, output: str) -> None:
+    small = {"object_store_memory": 100 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, **small})
+    second = cluster.add_node(num_cpus=2, **small)
+    ray.init(address=cluster.address, log_to_driver=False)
+    seen: list[int] = []
+
+    def remove_second() -> None:
+        while len(list(Path(output).glob("commits/*.json"))) < 3:
+            time.sleep(0.02)
+        seen.append(_actors_on_other_nodes())
+        cluster.remove_node(second, allow_graceful=False)
+
+    remover = threading.Thread(target=remove_second)
+    remover.start()
+    # Two actors that fit only one to a node.
+    encode(config_for(source, output, actors="2", cpus_per_actor=1.0), StubLoader(seconds=0.4))
+    remover.join()
+    assert len([node for node in ray.nodes() if node["Alive"]]) == 1, "the second node still stands"
+    print(f"actors on the removed node: {seen[0]}")
+
+
+def _actors_on_other_nodes() -> int:
+    here = ray.get_runtime_context().get_node_id()
+    actors = ray._private.state.actors().values()
+    return sum(
+        actor["State"] == "ALIVE" and "MapWorker" in actor["ActorClassName"] and actor["Address"]["NodeID"] != here
+        for actor in actors
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,71 @@
+"""Fitting the actor pool to machines."""
+
+from __future__ import annotations
+
+import pytest
+
+from st_ray.core.errors import ConfigError, ResourceError
+from st_ray.runtime.resources import Node, parse_actors, plan_actors
+
+
+def test_a_laptop_gets_one_actor_and_keeps_cpus_for_reading() -> None:
+    plan = plan_actors([Node(2, 0)], shards=100)
+    assert (plan.minimum, plan.maximum, plan.cpus, plan.threads) == (1, 1, 1.5, 2)
+
+
+def test_a_large_cpu_machine_is_cut_into_groups() -> None:
+    plan = plan_actors([Node(32, 0)], shards=100)
+    assert plan.maximum == 4
+    assert plan.maximum * plan.cpus + 0.5 <= 32
+    assert plan.threads == 8
+
+
+def test_one_actor_a_gpu() -> None:
+    plan = plan_actors([Node(4, 0), Node(8, 4), Node(8, 4)], shards=100)
+    assert (plan.maximum, plan.gpus, plan.cpus) == (8, 1.0, 1.0)
+    assert plan.readers == 24
+
+
+def test_never_more_actors_than_shards() -> None:
+    plan = plan_actors([Node(8, 4)], shards=2, actors="3:4")
+    assert (plan.minimum, plan.maximum) == (2, 2)
+
+
+def test_a_pool_that_would_starve_its_readers_is_refused() -> None:
+    with pytest.raises(ResourceError, match=r"2 actors of 1 CPUs do not fit: Ray has 2 CPUs.* so 1 fit"):
+        plan_actors([Node(2, 0)], shards=9, actors="2", cpus_per_actor=1)
+
+
+def test_the_maximum_shrinks_to_what_fits() -> None:
+    assert plan_actors([Node(4, 0)], shards=9, actors="1:8", cpus_per_actor=1).maximum == 3
+
+
+def test_an_autoscaler_may_bring_what_is_missing() -> None:
+    plan = plan_actors([Node(2, 0)], shards=9, actors="0:4", gpus_per_actor=1, can_grow=True)
+    assert (plan.minimum, plan.maximum, plan.gpus) == (1, 4, 1)
+
+
+def test_gpus_that_are_not_there() -> None:
+    with pytest.raises(ResourceError, match=r"--gpus-per-actor 1 was asked for, but Ray sees 0 GPUs"):
+        plan_actors([Node(2, 0)], shards=1, gpus_per_actor=1)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "4:2", "0", "1:2:3", "1.5"])
+def test_bad_numbers_of_actors(text: str) -> None:
+    with pytest.raises(ConfigError, match="--actors"):
+        parse_actors(text)
+
+
+def test_bad_cpus() -> None:
+    with pytest.raises(ConfigError, match=r"--cpus-per-actor 0 must be more than 0"):
+        plan_actors([Node(2, 0)], shards=1, cpus_per_actor=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (8, 2), (16, 5), (7, 3)])
+def test_actors_that_restart_elsewhere_cannot_take_every_cpu(shape: tuple[int, int]) -> None:
+    cpus, threads = shape
+    nodes = [Node(cpus, 0), Node(cpus, 0)]
+    plan = plan_actors(nodes, shards=99, actors="1:99", cpus_per_actor=threads)
+    assert plan.threads == threads
+    assert cpus - (cpus // plan.cpus) * plan.cpus >= 0.5
+    assert plan.fitted(nodes[:1]).maximum * 2 == plan.maximum

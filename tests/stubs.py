@@ -1,0 +1,106 @@
+"""A bi-encoder without torch: as exact and repeatable as the real one, and able to misbehave on request."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from st_ray.models.tokenizer import TokenizedTexts
+
+
+@dataclass(frozen=True)
+class StubLoader:
+    """Loads `StubTokenizer` and `StubEncoder`.
+
+    Attributes:
+        pids: folder where each actor leaves a file named after its process.
+        hold: while this file exists, encoders wait before a shard.
+        seconds: time a shard takes at least.
+        fatal: a text that kills the actor's process, each time.
+        nan: a text whose embedding is not finite.
+        unloadable: message of the error that loading raises.
+    """
+
+    dimension: int = 8
+    pids: str = ""
+    hold: str = ""
+    seconds: float = 0.0
+    fatal: str = ""
+    nan: str = ""
+    unloadable: str = ""
+
+    def tokenizer(self) -> StubTokenizer:
+        return StubTokenizer()
+
+    def encoder(self, threads: int) -> StubEncoder:
+        if self.unloadable:
+            from st_ray.core.errors import ModelError
+
+            raise ModelError(self.unloadable, "use another model")
+        if self.pids:
+            Path(self.pids, str(os.getpid())).touch()
+        return StubEncoder(self)
+
+    def __repr__(self) -> str:
+        return f"StubLoader(dimension={self.dimension})"  # its identity for the lineage: the embeddings it makes
+
+
+class StubTokenizer:
+    """One token a UTF-8 byte, and one to begin with."""
+
+    def tokenize(self, texts: list[str], prompt: str = "") -> TokenizedTexts:
+        encoded = [b"\x01" + (prompt + text).encode("utf-8", "surrogatepass") for text in texts]
+        flat = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int32)
+        lengths = np.array([len(item) for item in encoded], np.int32)
+        return TokenizedTexts(flat=flat, lengths=lengths, prompt_length=0, type_ids=None)
+
+
+class StubEncoder:
+    """The embedding is a fixed random projection of the text's byte counts."""
+
+    def __init__(self, loader: StubLoader) -> None:
+        self._loader = loader
+        self._projection = np.random.default_rng(0).standard_normal((256, loader.dimension)).astype(np.float32)
+
+    @property
+    def dimension(self) -> int:
+        return self._loader.dimension
+
+    def encode_tokenized(
+        self,
+        tokens: TokenizedTexts,
+        *,
+        normalize: bool,
+        batch_tokens: int | None,
+        on_batch: Callable[[int, int], None] | None,
+    ) -> np.ndarray:
+        loader = self._loader
+        while loader.hold and Path(loader.hold).exists():
+            time.sleep(0.02)
+        time.sleep(loader.seconds)
+        bounds = np.cumsum(tokens.lengths)[:-1]
+        texts = np.split(np.asarray(tokens.flat), bounds) if len(tokens.lengths) else []
+        embeddings = np.zeros((len(texts), loader.dimension), np.float32)
+        for position, text in enumerate(texts):
+            words = bytes(text[1:].astype(np.uint8)).decode("utf-8", "surrogatepass")
+            if loader.fatal and words == loader.fatal:
+                os.kill(os.getpid(), 9)
+            embeddings[position] = np.bincount(text, minlength=256).astype(np.float32) @ self._projection
+            if loader.nan and words == loader.nan:
+                embeddings[position, 0] = np.nan
+        if normalize:
+            embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        if on_batch is not None:
+            on_batch(len(texts), len(tokens.flat))
+        return embeddings
+
+
+def stub_embeddings(texts: list[str], prompt: str = "") -> np.ndarray:
+    """What an undisturbed run gives for `texts`, `[n, 8]`."""
+    tokens = StubTokenizer().tokenize(texts, prompt)
+    return StubEncoder(StubLoader()).encode_tokenized(tokens, normalize=False, batch_tokens=None, on_batch=None)
