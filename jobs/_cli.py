@@ -19,6 +19,7 @@ import yaml
 
 from st_ray.core.errors import ConfigError, StRayError
 from st_ray.runtime.config import Names
+from st_ray.runtime.session import stop_on_sigterm
 
 Config = TypeVar("Config")
 
@@ -52,7 +53,8 @@ def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Seque
     debug = "--debug" in arguments
     try:
         config = parse(config_type, arguments)
-        place = job(config)
+        with stop_on_sigterm():
+            place = job(config)
     except StRayError as error:
         _report(error, error.details, debug)
         sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)

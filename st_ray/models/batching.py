@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def token_budget_batches(lengths: np.ndarray, budget: int, multiple: int = 1, max_rows: int | None = None) -> list[np.ndarray]:
+def token_budget_batches(
+    lengths: np.ndarray, budget: int, multiple: int = 1, max_rows: int | None = None
+) -> list[np.ndarray]:
     """Cut the rows into batches of similar length, so that rows x padded length stays within `budget`.
 
     Args:

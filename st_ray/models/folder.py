@@ -94,7 +94,9 @@ def read_model_folder(path: str | Path) -> ModelFolder:
         return ModelFolder(folder, _plain_modules(folder), prompts={"query": "", "document": ""})
     modules = _listed_modules(folder, listing)
     settings = folder / "config_sentence_transformers.json"
-    model = ModelFolder(folder, modules, **_model_settings(settings, read_object(settings) if settings.exists() else {}))
+    model = ModelFolder(
+        folder, modules, **_model_settings(settings, read_object(settings) if settings.exists() else {})
+    )
     _require_sentence_embedding(model, listing)
     return model
 
@@ -169,4 +171,3 @@ def _has_chat_template(folder: Path) -> bool:
         return True
     tokenizer = folder / "tokenizer_config.json"
     return tokenizer.exists() and read_object(tokenizer).get("chat_template") is not None
-

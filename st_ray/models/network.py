@@ -25,7 +25,7 @@ class TokenBatch:
     Attributes:
         ids: int64 `[rows, length]`.
         lengths: int64 `[rows]`, tokens of each row.
-        mask: 1 for tokens, 0 for padding, `[rows, length]`; None where nothing is padded.
+        mask: int64 `[rows, length]`, 1 for tokens and 0 for padding; None where nothing is padded.
         type_ids: int64 `[rows, length]`, or None where all are zero.
         prompt_length: tokens at the start of each row that belong to the prompt.
     """
@@ -38,53 +38,67 @@ class TokenBatch:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A module behind the first one, and the features it reads and writes."""
+class Precision:
+    """Weights of the transformer, and the autocast it runs under (None: none)."""
 
-    module: nn.Module
-    reads: str
-    writes: str
+    weights: torch.dtype
+    autocast: torch.dtype | None = None
+
+    @classmethod
+    def on(cls, device: torch.device, dtype: torch.dtype) -> Precision:
+        """The fastest way to compute in `dtype` on `device`."""
+        if device.type != "cpu":
+            return cls(dtype)
+        # Over float32 weights, autocast is about as fast as half weights here, and closer to float32.
+        return cls(torch.float32, None if dtype == torch.float32 else dtype)
 
 
 class SentenceNetwork:
-    """The network of a model folder on one device. The transformer computes in `dtype`, all else in float32."""
+    """The modules of a folder on one device. The transformer computes in `dtype`, all others in float32.
+
+    Attributes:
+        first: takes the tokens.
+        positions: tokens that a row may have at most; None where nothing bounds them.
+        vocabulary: number of token ids that are known; None where nothing bounds them.
+        padding_id: what to fill padded places with.
+    """
 
     def __init__(
-        self, folder: ModelFolder, device: torch.device, dtype: torch.dtype, trust_remote_code: bool, allow_pickle: bool
+        self,
+        folder: ModelFolder,
+        device: torch.device,
+        dtype: torch.dtype,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
     ) -> None:
         self.device = device
-        self._autocast: torch.dtype | None = None
-        first = folder.first
         self.first: Transformer | StaticEmbedding
-        if isinstance(first, TransformerSpec):
-            self.first = self._transformer(first, dtype, trust_remote_code, allow_pickle)
+        self.positions: int | None = None
+        self.padding_id = 0
+        self._autocast: torch.dtype | None = None
+        spec = folder.first
+        if isinstance(spec, TransformerSpec):
+            precision = Precision.on(device, dtype)
+            self._autocast = precision.autocast
+            self.first = load_transformer(spec, precision.weights, trust_remote_code, allow_pickle)
+            self.positions, self.padding_id = self.first.positions, self.first.padding_id
+            if device.type == "cpu" and dtype != torch.float16:
+                pack_linears(self.first, dtype)
         else:
-            self.first = load_static(first, allow_pickle)
+            self.first = load_static(spec, allow_pickle)
+        self.vocabulary = self.first.vocabulary
         self.first.to(device)
         self._steps = [_step(spec, device, allow_pickle) for spec in folder.modules[1:]]
 
     def embed(self, batch: TokenBatch) -> Tensor:
-        """Embeddings of tokenized texts through a transformer, float32 `[rows, d]`."""
-        cast = torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext()
-        with cast:
+        """Embeddings of tokens through a transformer, float32 `[rows, d]`."""
+        with torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext():
             tokens = self.first(batch.ids, batch.mask, batch.type_ids)
         return self._finish({"token_embeddings": tokens}, batch.lengths, batch.prompt_length)
 
     def embed_flat(self, flat: Tensor, starts: Tensor) -> Tensor:
-        """Embeddings through a static table, float32 `[rows, d]`; see `StaticEmbedding.forward`."""
+        """Embeddings of tokens through a static table, float32 `[rows, d]`; see `StaticEmbedding.forward`."""
         return self._finish({"sentence_embedding": self.first(flat, starts)}, starts, 0)
-
-    def _transformer(
-        self, spec: TransformerSpec, dtype: torch.dtype, trust_remote_code: bool, allow_pickle: bool
-    ) -> Transformer:
-        if self.device.type != "cpu":
-            return load_transformer(spec, dtype, trust_remote_code, allow_pickle)
-        # On a CPU, autocast over float32 weights is as fast as half weights and stays closer to float32.
-        transformer = load_transformer(spec, torch.float32, trust_remote_code, allow_pickle)
-        self._autocast = None if dtype == torch.float32 else dtype
-        if dtype != torch.float16:
-            pack_linears(transformer, dtype)
-        return transformer
 
     def _finish(self, features: dict[str, Tensor], lengths: Tensor, prompt_length: int) -> Tensor:
         for step in self._steps:
@@ -96,13 +110,22 @@ class SentenceNetwork:
         return features["sentence_embedding"]
 
 
-def _step(spec: ModuleSpec, device: torch.device, allow_pickle: bool) -> Step:
+@dataclass(frozen=True)
+class _Step:
+    """A module behind the first one, and the features it reads and writes."""
+
+    module: nn.Module
+    reads: str = "sentence_embedding"
+    writes: str = "sentence_embedding"
+
+
+def _step(spec: ModuleSpec, device: torch.device, allow_pickle: bool) -> _Step:
     if isinstance(spec, PoolingSpec):
-        return Step(Pooling(spec.modes, spec.include_prompt), "token_embeddings", "sentence_embedding")
+        return _Step(Pooling(spec.modes, spec.include_prompt), reads="token_embeddings")
     if isinstance(spec, NormalizeSpec):
-        return Step(Normalize(), spec.reads, spec.writes)
-    if isinstance(spec, (DenseSpec, LayerNormSpec)):
-        head = load_head(spec, allow_pickle).eval().to(device)
-        dense = isinstance(spec, DenseSpec)
-        return Step(head, spec.reads if dense else "sentence_embedding", spec.writes if dense else "sentence_embedding")
+        return _Step(Normalize(), spec.reads, spec.writes)
+    if isinstance(spec, DenseSpec):
+        return _Step(load_head(spec, allow_pickle).eval().to(device), spec.reads, spec.writes)
+    if isinstance(spec, LayerNormSpec):
+        return _Step(load_head(spec, allow_pickle).eval().to(device))
     raise ModelError(f"{type(spec).__name__} cannot stand behind the first module")

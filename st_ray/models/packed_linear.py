@@ -28,6 +28,7 @@ class PackedLinear(nn.Module):
         return out
 
 
+@torch.no_grad()
 def pack_linears(model: nn.Module, dtype: torch.dtype) -> int:
     """Replace every linear layer of `model` by a packed one; returns how many. 0 where this CPU has no such kernel."""
     places = [

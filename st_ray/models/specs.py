@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from st_ray.core.errors import ModelError
 
@@ -99,7 +99,7 @@ class NormalizeSpec:
     writes: str = "sentence_embedding"
 
 
-ModuleSpec = Union[TransformerSpec, StaticEmbeddingSpec, PoolingSpec, DenseSpec, LayerNormSpec, NormalizeSpec]
+ModuleSpec = TransformerSpec | StaticEmbeddingSpec | PoolingSpec | DenseSpec | LayerNormSpec | NormalizeSpec
 
 
 def read_module(kind: str, path: Path, listed_in: Path) -> ModuleSpec | None:

@@ -47,9 +47,7 @@ class TextTokenizer:
         max_seq_length: tokens a text is cut to, special tokens included; None where there is no limit.
     """
 
-    def __init__(
-        self, folder: ModelFolder, max_seq_length: int | None = None, trust_remote_code: bool = False
-    ) -> None:
+    def __init__(self, folder: ModelFolder, max_seq_length: int | None = None, trust_remote_code: bool = False) -> None:
         if max_seq_length is not None and max_seq_length < 1:
             raise ConfigError(f"max_seq_length is {max_seq_length}", "give a number of tokens above zero")
         self._special_ids: frozenset[int] = frozenset()
@@ -201,8 +199,9 @@ def _lower_case(tokenizer: Any) -> None:
     from tokenizers import normalizers
 
     backend = tokenizer.backend_tokenizer
-    steps = backend.normalizer
-    steps = [] if steps is None else list(steps) if isinstance(steps, normalizers.Sequence) else [steps]
+    present: Any = backend.normalizer
+    chained = type(present) is normalizers.Sequence
+    steps = [] if present is None else list(present) if chained else [present]
     if not any(isinstance(step, normalizers.Lowercase) for step in steps):
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 

@@ -81,7 +81,6 @@ def load_transformer(
             model, info = _model_class(config).from_pretrained(
                 spec.path,
                 config=config,
-                dtype=dtype,
                 trust_remote_code=trust_remote_code,
                 local_files_only=True,
                 use_safetensors=not pickled,
@@ -96,7 +95,7 @@ def load_transformer(
     _require_all_weights(spec, info)
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
-    return Transformer(model.eval())
+    return Transformer(model.to(dtype).eval())
 
 
 def _model_class(config: Any) -> Any:

@@ -86,7 +86,9 @@ def _check_safetensors(file: Path) -> None:
     with open(file, "rb") as stream:
         prefix = stream.read(8)
         if prefix == b"version ":
-            raise ModelError(f"{file} is a Git LFS pointer, not the weights", "run `git lfs pull` in the model's folder")
+            raise ModelError(
+                f"{file} is a Git LFS pointer, not the weights", "run `git lfs pull` in the model's folder"
+            )
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > min(size - 8, _HEADER_LIMIT):
             raise ModelError(f"{file} is truncated or not a safetensors file ({size} bytes)", _AGAIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -38,6 +39,7 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_reachable(address)
     options: dict[str, Any] = {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.ERROR}
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -46,12 +48,10 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
         with nullcontext() if debug else _held_back_stderr():
             ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ResourceError(
-            f"cannot reach Ray at {address!r}: {error}",
-            "check --address / RAY_ADDRESS (`ray status` there), or leave both out to run on this machine",
-        ) from error
+        raise _unreachable(address, error) from error
     try:
-        yield
+        with stop_on_sigterm():  # Ray has put a handler of its own in place
+            yield
     finally:
         ray.shutdown()
 
@@ -70,6 +70,24 @@ def data_context(debug: bool = False) -> None:
     if not debug:
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ResourceError if nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> ResourceError:
+    return ResourceError(
+        f"cannot reach Ray at {address!r}: {error}",
+        "check --address / RAY_ADDRESS (`ray status` there), or leave both out to run on this machine",
+    )
 
 
 @contextmanager

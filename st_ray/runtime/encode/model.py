@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from st_ray.core.errors import ModelError
 from st_ray.models.folder import ModelFolder, check_weights, read_model_folder
 from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.encode.config import EncodeConfig
@@ -33,15 +35,25 @@ class ModelLoader:
         )
 
     def encoder(self, threads: int) -> TokenEncoder:
-        """The model on this actor's GPU, or with `threads` CPU threads."""
+        """The model on this actor's GPU, or with `threads` CPU threads.
+
+        Raises:
+            ModelError: the folder is damaged, or this machine has another one under the same name.
+        """
         import torch
 
         from st_ray.models.bi_encoder import BiEncoder
 
         # Ray sets OMP_NUM_THREADS for the process, but a reused worker keeps torch's older value.
         torch.set_num_threads(threads)
+        path = resolve_model(self.model)
+        if model_digest(path) != self.digest:
+            raise ModelError(
+                f"{path} on {socket.gethostname()} is not the model that the driver sees under {self.model!r}",
+                "give every machine the same model, for instance by an s3:// folder",
+            )
         return BiEncoder(
-            resolve_model(self.model),
+            path,
             dtype=self.dtype,
             max_seq_length=self.max_seq_length,
             truncate_dim=self.truncate_dim,
