@@ -8,6 +8,7 @@ import importlib.util
 import io
 import re
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +34,9 @@ def write_docstring_corpus(url: str, limit: int) -> int:
     Raises:
         InputError: none of the packages is installed.
     """
-    found = {name: dict(_docstrings_of(name)) for name in PACKAGES if importlib.util.find_spec(name)}
+    installed = [name for name in PACKAGES if importlib.util.find_spec(name)]
+    with ProcessPoolExecutor() as pool:
+        found = dict(zip(installed, pool.map(_docstrings_of, installed), strict=True))
     rows = _share(found, limit)
     if not rows:
         raise InputError(f"none of {', '.join(PACKAGES)} is installed", "run `make setup`")
@@ -56,7 +59,11 @@ def _share(found: dict[str, dict[str, str]], limit: int) -> list[tuple[str, str,
     return sorted(rows)
 
 
-def _docstrings_of(package: str) -> Iterator[tuple[str, str]]:
+def _docstrings_of(package: str) -> dict[str, str]:
+    return dict(_find_docstrings(package))
+
+
+def _find_docstrings(package: str) -> Iterator[tuple[str, str]]:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return

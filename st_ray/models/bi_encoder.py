@@ -18,8 +18,6 @@ from st_ray.models.source import resolve_model
 from st_ray.models.tokenizer import TextTokenizer, TokenizedTexts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# The first of these that a model has is its prompt for documents.
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 class BiEncoder:
@@ -139,7 +137,7 @@ class BiEncoder:
     def encode_document(self, sentences: str | Sequence[str], prompt_name: str | None = None, **options: Any) -> Any:
         """As `encode`, with the model's prompt for documents unless another is given."""
         if prompt_name is None and options.get("prompt") is None:
-            prompt_name = next(name for name in _DOCUMENT_PROMPTS if name in self.folder.prompts)
+            prompt_name = "document"
         return self.encode(sentences, prompt_name, **options)
 
     def encode_tokenized(

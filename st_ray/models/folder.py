@@ -120,7 +120,7 @@ def _listed_modules(folder: Path, listing: Path) -> tuple[ModuleSpec, ...]:
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
             raise ModelError(f"{listing} has an entry without a type: {entry!r}", "fetch or save the model again")
-        relative = PurePosixPath(entry.get("path", ""))
+        relative = PurePosixPath(entry.get("path") or "")
         if relative.is_absolute() or ".." in relative.parts:
             raise ModelError(f"{listing} points outside its folder: {entry['path']!r}")
         modules.append(read_module(entry["type"], folder / relative, listing))

@@ -73,9 +73,15 @@ def embed_tokens(
 
 @torch.inference_mode()
 def output_dimension(network: SentenceNetwork) -> int:
-    """Width of an embedding before truncation, found by running one token through all modules."""
+    """Width of an embedding before truncation, found by running one token through all modules.
+
+    Raises:
+        ValueError: the embedding is not finite.
+    """
     token = TokenizedTexts(np.zeros(1, np.int32), np.ones(1, np.int32))
     _, embedding = next(_batches(network, token, EmbedOptions(dimension=1, normalize=False, batch_tokens=1)))
+    if not embedding.isfinite().all():
+        raise ValueError("the embedding of one token is not finite")
     return int(embedding.shape[1])
 
 

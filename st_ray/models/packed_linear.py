@@ -1,7 +1,7 @@
 """Linear layers whose weights lie ready for the CPU's matrix kernels.
 
-torch lays a weight out anew at every call, or takes a library that does not use all of the CPU; oneDNN's packed
-weights, which torch carries for its compiler, save both. The result is the same up to rounding.
+torch lays a weight out anew at every call, or takes a library that leaves a part of the CPU unused; oneDNN's packed
+weights, which torch carries for its compiler, avoid both. The result is the same up to rounding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
-        # Some models look at the weight of a layer; it costs no memory of its own while its file is mapped.
+        # Kept for models that look at it themselves; mapped from its file, it takes no memory of its own.
         self.weight = linear.weight
         self.dtype = dtype
         self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)

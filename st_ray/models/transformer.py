@@ -84,6 +84,7 @@ def load_transformer(
                 trust_remote_code=trust_remote_code,
                 local_files_only=True,
                 use_safetensors=not pickled,
+                ignore_mismatched_sizes=True,  # told apart below
                 output_loading_info=True,
                 **spec.model_kwargs,
             )

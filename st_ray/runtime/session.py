@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -70,6 +71,7 @@ def data_context(debug: bool = False) -> None:
     if not debug:
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
 
 
 def _check_reachable(address: str) -> None:

@@ -28,6 +28,7 @@ ATTEMPTS = 4
 
 GIVE_UP_AFTER = 10
 """Failed shards after which a run ends early: the fault is then hardly the shard's own."""
+_SHOWN_REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
         # shard, so that one that kills its process takes no other with it.
         for attempt in range(ATTEMPTS):
+            if attempt and tally.todo():
+                tally.done.update(output.committed(writer))  # a receipt can be lost after its commit
             todo = [(number, tally.names[number], stage.tasks[number]) for number in tally.todo()]
             if todo and not tally.hopeless:
                 _run_pass(stage, writer, lock, todo, attempt > 0, tally)
@@ -148,16 +151,24 @@ def _run_pass(
     """Run the pipeline over `todo`; shards whose process died simply do not come back."""
     ds = stage.connect(pipeline.start_rows(todo), careful)
     ds = pipeline.map_tasks(ds, _Commit(stage.finish, writer), size=stage.writers)
-    for row in ds.iter_rows():
-        if lock.lost:
-            raise OutputError(f"another job took over {writer.folder}; this one stopped", "run one job an output")
-        failure = pipeline.failure_of(row)
-        if failure is None:
-            tally.commit(pipeline.unpack(row["entry"]))
-        else:
-            tally.failures[row["name"]] = failure
-        if tally.hopeless:
-            return
+    try:
+        for row in ds.iter_rows():
+            if lock.lost:
+                raise OutputError(f"another job took over {writer.folder}; this one stopped", "run one job an output")
+            failure = pipeline.failure_of(row)
+            if failure is None:
+                tally.commit(pipeline.unpack(row["entry"]))
+            else:
+                tally.failures[row["name"]] = failure
+            if tally.hopeless:
+                return
+    except StRayError:
+        raise
+    except Exception as error:  # Ray Data's own: no actor starts, the cluster is gone, nothing moves any more
+        raise ShardError(
+            f"the pipeline broke off: {type(error).__name__}: {error}",
+            f"see --debug; then run the same command again: the {len(tally.done)} committed shards are kept",
+        ) from error
 
 
 class _Commit:
@@ -176,11 +187,15 @@ def _raise_if_incomplete(stage: Stage, tally: _Tally) -> None:
     if not missing:
         return
     shown = [number for number in missing if not tally.hopeless or tally.names[number] in tally.failures]
-    lines = []
-    for number in shown[:5]:
+    by_reason: dict[str, list[int]] = {}
+    for number in shown:
         failure = tally.failures.get(tally.names[number])
         reason = failure.message if failure else "the process that ran it died each time (out of memory, or a crash)"
-        lines.append(f"{tally.names[number]} ({stage.describe(stage.tasks[number])}): {reason}")
+        by_reason.setdefault(reason, []).append(number)
+    lines = []
+    for reason, numbers in list(by_reason.items())[:_SHOWN_REASONS]:
+        more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
+        lines.append(f"{tally.names[numbers[0]]} ({stage.describe(stage.tasks[numbers[0]])}){more}: {reason}")
     first = next(iter(tally.failures.values()), None)
     remedy = first.remedy if first is not None and first.remedy else "mend the cause"
     error = ShardError(

@@ -49,7 +49,7 @@ def test_every_row_once_and_open_to_everyone(source: str, tmp_path: Path) -> Non
     assert pq.read_table(data).num_rows == 95
     assert len(pd.read_parquet(data)) == 95
     assert ray.data.read_parquet(data).count() == 95
-    assert duckdb.sql(f"select count(distinct id), max(len(embedding)) from '{data}/*.parquet'").fetchone() == (95, 8)
+    assert duckdb.sql(f"select count(distinct id), max(len(embedding)) from '{data}/*.parquet'").fetchall() == [(95, 8)]
     loaded = datasets.load_dataset(
         "parquet", data_files=f"{data}/*.parquet", split="train", cache_dir=str(tmp_path / "c")
     )
