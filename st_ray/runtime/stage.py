@@ -7,6 +7,7 @@ nothing of texts, models or indexes.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -165,10 +166,13 @@ def _run_pass(
     except StRayError:
         raise
     except Exception as error:  # Ray Data's own: no actor starts, the cluster is gone, nothing moves any more
-        raise ShardError(
-            f"the pipeline broke off: {type(error).__name__}: {error}",
-            f"see --debug; then run the same command again: the {len(tally.done)} committed shards are kept",
-        ) from error
+        last_line = (str(error).strip() or repr(error)).splitlines()[-1]
+        broken = ShardError(
+            f"the pipeline broke off: {type(error).__name__}: {last_line}",
+            f"--debug shows more; run the same command again: the {len(tally.done)} committed shards are kept",
+        )
+        broken.details = traceback.format_exc()
+        raise broken from error
 
 
 class _Commit:
