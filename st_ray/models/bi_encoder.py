@@ -90,6 +90,8 @@ class BiEncoder:
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         *,
+        precision: str = "float32",
+        convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
@@ -103,6 +105,8 @@ class BiEncoder:
             prompt: the prompt itself; wins over `prompt_name`.
             batch_size: texts of a batch at most; `batch_tokens` bounds it in any case.
             show_progress_bar: show one on standard error.
+            precision: float32; other ones are made from the result.
+            convert_to_numpy: give an array; if neither this nor `convert_to_tensor`, a list of tensors.
             convert_to_tensor: give a torch tensor on the model's device instead of an array.
             normalize_embeddings: scale every embedding to length 1, after truncation.
             truncate_dim: leading dimensions to keep; None for the model's own.
@@ -115,6 +119,10 @@ class BiEncoder:
             ConfigError: the model has no prompt of that name.
             InputError: a text is not a string.
         """
+        if precision != "float32":
+            raise ConfigError(
+                f"encode was asked for precision {precision!r}", "quantize the float32 embeddings instead"
+            )
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
         tokens = self.tokenizer.tokenize(texts, self.folder.prompt(prompt, prompt_name))
         options = EmbedOptions(
@@ -126,7 +134,10 @@ class BiEncoder:
         with _ProgressBar(len(texts), shown=bool(show_progress_bar)) as bar:
             embeddings = self._embed(tokens, options, bar.update)
         found = embeddings[0] if isinstance(sentences, str) else embeddings
-        return torch.from_numpy(found).to(self.device) if convert_to_tensor else found
+        if convert_to_numpy and not convert_to_tensor:
+            return found
+        tensor = torch.from_numpy(found).to(self.device)
+        return tensor if convert_to_tensor or isinstance(sentences, str) else list(tensor)
 
     def encode_query(self, sentences: str | Sequence[str], prompt_name: str | None = None, **options: Any) -> Any:
         """As `encode`, with the model's prompt for queries unless another is given."""
@@ -154,7 +165,7 @@ class BiEncoder:
             tokens: from a tokenizer of this model; the arrays may be read-only.
             normalize: scale every embedding to length 1, after truncation.
             batch_tokens: tokens of a batch at most, padding included; None for the device's default.
-            on_batch: called with the texts and tokens of every finished batch.
+            on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
 
         Raises:
             ModelError: a text has more tokens than the model has positions, or a token is not in its vocabulary.
@@ -201,8 +212,8 @@ class BiEncoder:
             return output_dimension(self._network)
         except (RuntimeError, AttributeError, TypeError, ValueError, KeyError) as error:
             raise ModelError(
-                f"the modules of {self.folder.path} do not work together: {type(error).__name__}: {error}",
-                "fetch or save the model again",
+                f"a text cannot be run through the modules of {self.folder.path}: {type(error).__name__}: {error}",
+                "fetch or save the model again, or use a model that is made for sentence embeddings",
             ) from error
 
 

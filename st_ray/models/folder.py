@@ -46,9 +46,9 @@ class ModelFolder:
     @property
     def first(self) -> TransformerSpec | StaticEmbeddingSpec:
         """The module that takes the text."""
-        first = self.modules[0]
+        first = self.modules[0] if self.modules else None
         if not isinstance(first, (TransformerSpec, StaticEmbeddingSpec)):
-            raise ModelError(f"{self.path} begins with {type(first).__name__}, which takes no text")
+            raise ModelError(f"{self.path / 'modules.json'} does not begin with a module that takes text")
         return first
 
     @property
@@ -94,9 +94,8 @@ def read_model_folder(path: str | Path) -> ModelFolder:
         return ModelFolder(folder, _plain_modules(folder), prompts={"query": "", "document": ""})
     modules = _listed_modules(folder, listing)
     settings = folder / "config_sentence_transformers.json"
-    model = ModelFolder(
-        folder, modules, **_model_settings(settings, read_object(settings) if settings.exists() else {})
-    )
+    stated = _model_settings(settings, read_object(settings) if settings.exists() else {})
+    model = ModelFolder(folder, modules, **stated)
     _require_sentence_embedding(model, listing)
     return model
 
@@ -128,12 +127,12 @@ def _listed_modules(folder: Path, listing: Path) -> tuple[ModuleSpec, ...]:
 
 
 def _require_sentence_embedding(model: ModelFolder, listing: Path) -> None:
-    late = [module for module in model.modules[1:] if isinstance(module, (TransformerSpec, StaticEmbeddingSpec))]
-    if late:
-        raise ModelError(f"{listing} has {type(late[0]).__name__} after the first place")
-    pooled = any(isinstance(module, PoolingSpec) for module in model.modules)
-    if pooled == isinstance(model.first, StaticEmbeddingSpec):
-        raise ModelError(f"{listing} must hold one Pooling after a Transformer, and none after a StaticEmbedding")
+    first, rest = model.first, model.modules[1:]
+    if any(isinstance(module, (TransformerSpec, StaticEmbeddingSpec)) for module in rest):
+        raise ModelError(f"{listing} has a module that takes text after the first place")
+    poolings = sum(isinstance(module, PoolingSpec) for module in rest)
+    if poolings != isinstance(first, TransformerSpec):
+        raise ModelError(f"{listing} has {poolings} Pooling modules, expected one after a Transformer and no others")
 
 
 def _model_settings(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from st_ray.models.tokenizer import TokenizedTexts
 _STATIC_TOKENS = 1 << 20
 # On a GPU, finished batches wait there for this many, so that their kernels queue up without a pause.
 _BATCHES_IN_FLIGHT = 16
+# Tokens of the text that tries a network out; some models cannot take a single one.
+_PROBE = 8
 
 Progress = Callable[[int, int], None]
 Batches = Iterator[tuple[np.ndarray, Tensor]]
@@ -56,7 +58,7 @@ def embed_tokens(
         network: what to run.
         tokens: of n texts; the arrays are only read.
         options: batch sizes, truncation, normalisation.
-        on_batch: called with the texts and tokens of every finished batch.
+        on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
     """
     out = np.empty((len(tokens), options.dimension), np.float32)
     pending: list[tuple[np.ndarray, Tensor]] = []
@@ -73,15 +75,15 @@ def embed_tokens(
 
 @torch.inference_mode()
 def output_dimension(network: SentenceNetwork) -> int:
-    """Width of an embedding before truncation, found by running one token through all modules.
+    """Width of an embedding before truncation, found by running a few tokens through all modules.
 
     Raises:
         ValueError: the embedding is not finite.
     """
-    token = TokenizedTexts(np.zeros(1, np.int32), np.ones(1, np.int32))
-    _, embedding = next(_batches(network, token, EmbedOptions(dimension=1, normalize=False, batch_tokens=1)))
+    text = TokenizedTexts(np.zeros(_PROBE, np.int32), np.full(1, _PROBE, np.int32))
+    _, embedding = next(_batches(network, text, EmbedOptions(dimension=1, normalize=False, batch_tokens=_PROBE)))
     if not embedding.isfinite().all():
-        raise ValueError("the embedding of one token is not finite")
+        raise ValueError("the embedding is not finite")
     return int(embedding.shape[1])
 
 

@@ -164,7 +164,8 @@ def _hub_folder(name: str) -> Path:
             if uses_pickle(folder):
                 snapshot_download(repository, allow_patterns=["*.bin", "*.bin.index.json"])
         except Exception as error:  # offline, absent, forbidden: all say why
-            problems.append(f"{repository}: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            reason = (str(error).strip() or "no reason given").splitlines()[0]
+            problems.append(f"{repository}: {type(error).__name__}: {reason}")
         else:
             return folder
     offline = " (HF_HUB_OFFLINE is set, only the local cache was searched)" if constants.HF_HUB_OFFLINE else ""

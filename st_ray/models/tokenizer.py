@@ -77,8 +77,7 @@ class TextTokenizer:
         if isinstance(texts, str):
             raise InputError("tokenize got one string, expected a sequence of them", "put the text in a list")
         flats, lengths, types = [], [], []
-        for encoded in self._encoded(texts, prompt):
-            ids, type_ids = encoded
+        for ids, type_ids in self._encoded(texts, prompt):
             lengths.append(np.fromiter(map(len, ids), np.int32, len(ids)))
             total = int(lengths[-1].sum())
             flats.append(np.fromiter(chain.from_iterable(ids), np.int32, total))
@@ -96,9 +95,10 @@ class TextTokenizer:
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             block = texts[start : start + _TEXTS_AT_ONCE]
             try:
-                yield self._encode_block([prompt + text for text in block] if prompt else list(block))
-            except (TypeError, UnicodeError) as error:
+                encoded = self._encode_block([prompt + text for text in block] if prompt else list(block))
+            except (TypeError, ValueError) as error:  # among them errors of Unicode
                 raise _bad_text(block, start, error) from error
+            yield encoded
 
     def _encode_block(self, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
         if self._fast is None:

@@ -38,6 +38,7 @@ def test_shapes(model: BiEncoder) -> None:
     assert model.encode(np.array(["the cat", "a dog"])).shape == (2, 8)
     assert model.encode(["the cat"], truncate_dim=3).shape == (1, 3)
     assert model.encode(["the cat"], convert_to_tensor=True).shape == (1, 8)
+    assert [tuple(row.shape) for row in model.encode(["the cat", "a"], convert_to_numpy=False)] == [(8,), (8,)]
 
 
 def test_read_only_arrays_and_progress(model: BiEncoder) -> None:
@@ -145,7 +146,7 @@ def test_weights_of_another_shape(tmp_path: Path) -> None:
 def test_modules_that_do_not_fit_together(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", dense=8)
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": ["cls", "mean"]}')
-    with pytest.raises(ModelError, match="do not work together"):
+    with pytest.raises(ModelError, match="cannot be run through the modules"):
         BiEncoder(folder, device="cpu")
 
 
@@ -161,6 +162,8 @@ def test_arguments_that_cannot_be_honoured(tiny: Path, model: BiEncoder) -> None
             BiEncoder(tiny, **{"device": "cpu", **arguments})
     with pytest.raises(ConfigError, match="no prompt named 'nope'"):
         model.encode(["the cat"], prompt_name="nope")
+    with pytest.raises(ConfigError, match="precision 'int8'"):
+        model.encode(["the cat"], precision="int8")
     with pytest.raises(ConfigError, match="batch_tokens is 0"):
         model.encode(["the cat"], batch_tokens=0)
     with pytest.raises(InputError, match="text 1 is int"):

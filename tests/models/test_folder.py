@@ -99,8 +99,13 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no type": (_module(1, type=None), "entry without a type"),
     "pooling first": (
         _module(0, type="sentence_transformers.models.Pooling", path="1_Pooling"),
-        "must hold one Pooling|",
+        "does not begin with a module that takes text",
     ),
+    "two poolings": (
+        _module(2, type="sentence_transformers.models.Pooling", path="1_Pooling"),
+        "has 2 Pooling modules",
+    ),
+    "no pooling": (_module(1, type="sentence_transformers.models.Normalize", path=""), "has 0 Pooling modules"),
     "modules not json": (_write("modules.json", "[{"), "modules.json cannot be read"),
     "modules empty": (_write("modules.json", "[]"), "modules.json lists no modules"),
     "modules not a list": (_write("modules.json", "{}"), "modules.json lists no modules"),

@@ -33,7 +33,7 @@ def tokenizer_of(folder: Path, max_seq_length: int | None = None) -> TextTokeniz
     return TextTokenizer(read_model_folder(folder), max_seq_length)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "llama", "xlnet", "t5"])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "llama", "xlnet", "t5", "byt5"])
 def test_ids_are_those_of_transformers(architecture: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
@@ -96,8 +96,9 @@ def test_static_adds_no_special_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [None, 3, b"bytes", "half \ud800 pair"], ids=repr)
-def test_a_bad_text_is_named(bad: object, tmp_path: Path) -> None:
-    ours = tokenizer_of(save_tiny_backbone(tmp_path / "model"))
+@pytest.mark.parametrize("architecture", ["bert", "byt5"])
+def test_a_bad_text_is_named(architecture: str, bad: object, tmp_path: Path) -> None:
+    ours = tokenizer_of(save_tiny_backbone(tmp_path / "model", architecture))
     for prompt in ("", "query: "):
         with pytest.raises(InputError, match=r"^text 1 "):
             ours.tokenize(["fine", bad, "fine"], prompt=prompt)  # type: ignore[list-item]

@@ -51,7 +51,7 @@ TEXTS = (
 class Variant:
     """What a tiny model is made of; the defaults are a BERT with mean pooling."""
 
-    architecture: str = "bert"  # bert, roberta, xlnet, llama, llama-lm, t5
+    architecture: str = "bert"  # bert, roberta, xlnet, llama, llama-lm, t5, byt5
     pooling: tuple[str, ...] = ("mean",)
     include_prompt: bool = True
     dense: int = 0
@@ -136,7 +136,7 @@ def save_tiny_backbone(folder: Path, architecture: str = "bert", seed: int = 0, 
         model = transformers.XLNetModel(
             transformers.XLNetConfig(**sizes, d_model=HIDDEN, n_layer=2, n_head=2, d_inner=64)
         )
-    elif architecture == "t5":
+    elif architecture in ("t5", "byt5"):
         config = transformers.T5Config(**sizes, d_model=HIDDEN, d_kv=16, d_ff=64, num_layers=2, num_heads=2)
         model = transformers.T5Model(config)
     else:
@@ -173,6 +173,8 @@ def _tokenizer(architecture: str, cased: bool) -> Any:
         backend = wordpiece(cased)
         vocabulary = backend.get_vocab()
         return transformers.BertTokenizer(vocab=vocabulary, do_lower_case=not cased, model_max_length=POSITIONS)
+    if architecture == "byt5":
+        return transformers.ByT5Tokenizer(model_max_length=POSITIONS)  # written in Python
     backend = _byte_pairs()
     ids = {token: backend.token_to_id(token) for token in SPECIAL}
     templates = {

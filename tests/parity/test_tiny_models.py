@@ -73,7 +73,7 @@ def test_folder_written_without_the_peer(generation: int, tmp_path: Path) -> Non
     assert_same(folder, TEXTS, prompt_name="query")
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "llama", "llama-lm", "t5"])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "llama", "llama-lm", "t5", "byt5"])
 def test_plain_transformers_folder(architecture: str, tmp_path: Path) -> None:
     assert_same(save_tiny_backbone(tmp_path / "plain", architecture), TEXTS)
 
