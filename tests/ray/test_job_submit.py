@@ -26,6 +26,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the dashboard of a head started by hand."""
     port, dashboard, folder = _free_port(), _free_port(), tmp_path_factory.mktemp("r")
     options = ["--port", str(port), "--dashboard-port", str(dashboard), "--num-cpus", "2", "--include-dashboard=true"]
+    # Another Ray of this test session may hold the agent's usual port.
+    options += ["--dashboard-agent-listen-port", str(_free_port())]
     small = ["--object-store-memory", str(200 << 20), "--temp-dir", f"/tmp/r{os.getpid()}", "--block"]
     log = (folder / "log").open("wb")
     command = [RAY, "start", "--head", *options, *small]
@@ -48,7 +50,13 @@ def _free_port() -> int:
 def submit(head: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [RAY, "job", "submit", "--address", head, "--working-dir", "."]
     command += ["--", sys.executable, "-m", "jobs.encode", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    deadline = time.monotonic() + 30
+    while True:
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+        # The head takes jobs some seconds after its dashboard answers.
+        if "No available agent" not in ended.stderr or time.monotonic() > deadline:
+            return ended
+        time.sleep(1)
 
 
 def _wait_until_up(head: str) -> None:

@@ -18,7 +18,10 @@ from tests.stubs import StubLoader
 
 def main(source: str, output: str) -> None:
     small = {"object_store_memory": 100 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, **small})
+    # A dead node is noticed after seconds, not half a minute.
+    impatient = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 2, "include_dashboard": False, "_system_config": impatient, **small}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     second = cluster.add_node(num_cpus=2, **small)
     ray.init(address=cluster.address, log_to_driver=False)
     seen: list[int] = []
