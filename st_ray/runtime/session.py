@@ -44,6 +44,9 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
     options: dict[str, Any] = {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.ERROR}
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray ends idle workers after a second where there are more than CPUs; starting one anew for each part costs a
+        # second of CPU, which on a small machine is taken from the model.
+        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
         options |= {"include_dashboard": False, "object_store_memory": _object_store_bytes()}
     try:
         with nullcontext() if debug else _held_back_stderr():
