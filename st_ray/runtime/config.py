@@ -24,15 +24,15 @@ class JobConfig:
     """Remove what an earlier run of this job left in --output and start again."""
 
     actors: str = "auto"
-    """Model actors: N, or MIN:MAX for a pool that grows with the cluster. auto: one a GPU, or, where there are none,
-    one for each eight CPUs."""
+    """Model actors: N, or MIN:MAX for a pool that grows with the cluster. auto: one a GPU; where there are none, as
+    many as CPUs and memory hold."""
 
     gpus_per_actor: float | None = None
     """GPUs of one actor; a fraction lets actors share a GPU. Unset: 1 where the cluster has GPUs, else 0."""
 
     cpus_per_actor: float | None = None
-    """CPUs of one actor, and so its compute threads. Unset: 1 beside a GPU; else what the machine has, less half a
-    CPU for reading and writing."""
+    """CPUs of one actor, and so its compute threads. Unset: 1 beside a GPU; else about one, or more where
+    memory holds fewer actors; half a CPU is left for reading and writing."""
 
     address: str | None = None
     """Ray cluster to join: `auto`, HOST:PORT or ray://HOST:PORT. Unset: RAY_ADDRESS (`ray job submit` sets it), else

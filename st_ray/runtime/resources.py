@@ -11,16 +11,17 @@ from st_ray.core.errors import ConfigError, ResourceError
 
 TASK_CPUS = 0.25
 """Logical CPUs of one reading or writing task: they wait for storage most of the time."""
-_CPUS_PER_GROUP = 8
 _READERS_PER_GPU = 3
+_ACTORS_PER_READER = 8  # on CPUs: a tokenizer is some hundred times as fast as a model
 
 
 @dataclass(frozen=True)
 class Node:
-    """Logical resources of one machine of the cluster."""
+    """Logical resources of one machine of the cluster; memory in bytes."""
 
     cpus: float
     gpus: float
+    memory: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def plan_actors(
     nodes: Sequence[Node],
     *,
     shards: int,
+    actor_bytes: int = 0,
     actors: str = "auto",
     gpus_per_actor: float | None = None,
     cpus_per_actor: float | None = None,
@@ -74,11 +76,13 @@ def plan_actors(
 ) -> ActorPlan:
     """Fit the pool to `nodes`.
 
-    Left to themselves: one actor a GPU; without GPUs one actor for each group of about eight CPUs. Some CPU is
+    Left to themselves: one actor a GPU; without GPUs one actor a CPU, or fewer with more threads where memory holds
+    no more. Threads of one actor wait for each other, and whatever interrupts one of them stops all. Some CPU is
     always left for the tasks that read and write, since a pool that holds every CPU would wait for its input for ever.
 
     Args:
         shards: work to share; more actors than that are never started.
+        actor_bytes: memory that one actor takes.
         can_grow: the cluster has an autoscaler, so what is not there yet may come.
 
     Raises:
@@ -96,7 +100,7 @@ def plan_actors(
             f"--gpus-per-actor {gpus:g} was asked for, but Ray sees {total_gpus:g} GPUs",
             "use --gpus-per-actor 0 to run on CPUs, or join a cluster that has GPUs with --address",
         )
-    cpus = cpus_per_actor if cpus_per_actor is not None else _default_cpus(nodes, gpus)
+    cpus = cpus_per_actor if cpus_per_actor is not None else _default_cpus(nodes, gpus, actor_bytes)
     room = sum(_fit(node, cpus, gpus) for node in nodes)
     minimum, maximum = bounds or (1, max(1, room))
     if not can_grow:
@@ -106,7 +110,7 @@ def plan_actors(
     minimum = max(1, min(minimum, maximum))
     threads = max(1, math.ceil(cpus))
     cpus = _leaving_room(nodes, cpus, gpus)
-    readers = maximum * (_READERS_PER_GPU if gpus else 1)
+    readers = maximum * _READERS_PER_GPU if gpus else max(1, maximum // _ACTORS_PER_READER)
     reader_cpus = 1.0 if gpus and total_cpus >= maximum * cpus + readers + TASK_CPUS else TASK_CPUS
     return ActorPlan(minimum, maximum, cpus, threads, gpus, readers, reader_cpus)
 
@@ -116,7 +120,7 @@ def cluster_nodes() -> list[Node]:
     import ray
 
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
-    return [Node(float(r.get("CPU", 0)), float(r.get("GPU", 0))) for r in alive]
+    return [Node(float(r.get("CPU", 0)), float(r.get("GPU", 0)), float(r.get("memory", 0))) for r in alive]
 
 
 def cluster_can_grow() -> bool:
@@ -148,12 +152,16 @@ def _leaving_room(nodes: Sequence[Node], cpus: float, gpus: float) -> float:
     return cpus
 
 
-def _default_cpus(nodes: Sequence[Node], gpus: float) -> float:
+def _default_cpus(nodes: Sequence[Node], gpus: float, actor_bytes: int) -> float:
     if gpus:
         return 1.0
-    smallest = min((node.cpus for node in nodes if node.cpus), default=1.0)
-    groups = max(1, int(smallest // _CPUS_PER_GROUP))
-    return max(TASK_CPUS, math.floor((smallest - 2 * TASK_CPUS) / groups * 4) / 4)
+    working = [node for node in nodes if node.cpus]
+    if not working:
+        return 1.0
+    smallest = min(working, key=lambda node: node.cpus)
+    by_memory = min(node.memory for node in working) / actor_bytes if actor_bytes else math.inf
+    groups = max(1, int(min(smallest.cpus, by_memory)))
+    return max(TASK_CPUS, math.floor((smallest.cpus - 2 * TASK_CPUS) / groups * 100) / 100)
 
 
 def _check_room(minimum: int, room: int, cpus: float, gpus: float, total_cpus: float) -> None:

@@ -47,6 +47,9 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
         # Ray ends idle workers after a second where there are more than CPUs; starting one anew for each part costs a
         # second of CPU, which on a small machine is taken from the model.
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
+        # Nobody looks at the events and metrics of a Ray that ends with the job.
+        os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+        os.environ.setdefault("RAY_metrics_report_interval_ms", "60000")
         options |= {"include_dashboard": False, "object_store_memory": _object_store_bytes()}
     try:
         with nullcontext() if debug else _held_back_stderr():

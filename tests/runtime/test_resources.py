@@ -8,13 +8,13 @@ from st_ray.core.errors import ConfigError, ResourceError
 from st_ray.runtime.resources import Node, parse_actors, plan_actors
 
 
-def test_a_laptop_gets_one_actor_and_keeps_cpus_for_reading() -> None:
+def test_a_laptop_gets_an_actor_a_cpu_and_keeps_some_for_reading() -> None:
     plan = plan_actors([Node(2, 0)], shards=100)
-    assert (plan.minimum, plan.maximum, plan.cpus, plan.threads) == (1, 1, 1.5, 2)
+    assert (plan.minimum, plan.maximum, plan.cpus, plan.threads) == (1, 2, 0.75, 1)
 
 
-def test_a_large_cpu_machine_is_cut_into_groups() -> None:
-    plan = plan_actors([Node(32, 0)], shards=100)
+def test_memory_bounds_the_actors_of_a_machine() -> None:
+    plan = plan_actors([Node(32, 0, memory=64 << 30)], shards=100, actor_bytes=15 << 30)
     assert plan.maximum == 4
     assert plan.maximum * plan.cpus + 0.5 <= 32
     assert plan.threads == 8

@@ -68,7 +68,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
         writer = output.begin(lineage)
         stack.enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
-        actors = _plan_actors(config, len(corpus.shards))
+        actors = _plan_actors(config, len(corpus.shards), model.actor_bytes)
         meter = Meter()
         ready = time.monotonic()
         result = run_stage(_stage(config, corpus, model, actors, meter), output, writer, lock, meter)
@@ -129,10 +129,11 @@ def _lineage(config: EncodeConfig, request: ScanRequest, model: ModelFacts, inpu
     }
 
 
-def _plan_actors(config: EncodeConfig, shards: int) -> ActorPlan:
+def _plan_actors(config: EncodeConfig, shards: int, actor_bytes: int) -> ActorPlan:
     return plan_actors(
         cluster_nodes(),
         shards=shards,
+        actor_bytes=actor_bytes,
         actors=config.actors,
         gpus_per_actor=config.gpus_per_actor,
         cpus_per_actor=config.cpus_per_actor,

@@ -91,12 +91,14 @@ class ModelFacts:
     Attributes:
         lineage: everything of the model and its settings that changes an embedding.
         about: what a reader of the store wants to know.
+        actor_bytes: memory that an actor with this model takes, roughly.
     """
 
     loader: EncoderLoader
     prompt: str
     lineage: Mapping[str, Any]
     about: Mapping[str, Any]
+    actor_bytes: int = 0
 
 
 def inspect_model(config: EncodeConfig) -> ModelFacts:
@@ -121,7 +123,9 @@ def inspect_model(config: EncodeConfig) -> ModelFacts:
         allow_pickle=config.allow_pickle,
     )
     about = {"model": config.model, "similarity": folder.similarity_fn_name}
-    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about)
+    weights = sum(file.stat().st_size for ending in ("safetensors", "bin") for file in path.rglob(f"*.{ending}"))
+    # The process with its libraries, and the weights as they lie in the file, in the model and packed for the CPU.
+    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about, (1 << 30) + 3 * weights)
 
 
 def injected_model(config: EncodeConfig, loader: EncoderLoader) -> ModelFacts:
