@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,13 @@ def test_positions_behind_the_padding_index(tmp_path: Path) -> None:
     # The table has two rows more, of which the one of the padding, and those before it, are no positions.
     with pytest.raises(ConfigError, match=f"{POSITIONS + 1} positions"):
         BiEncoder(folder, device="cpu", max_seq_length=POSITIONS + 2)
+
+
+def test_a_folder_in_half_precision_is_computed_in_float32(tmp_path: Path) -> None:
+    half, full = save_tiny_model(tmp_path / "half"), save_tiny_model(tmp_path / "full")
+    weights = {name: value.astype(np.float16) for name, value in load_file(half / "model.safetensors").items()}
+    save_file(weights, half / "model.safetensors", {"format": "pt"})
+    config = json.loads((half / "config.json").read_text())
+    (half / "config.json").write_text(json.dumps({**config, "dtype": "float16", "torch_dtype": "float16"}))
+    rewrite(full / "model.safetensors", **{name: value.astype(np.float32) for name, value in weights.items()})
+    np.testing.assert_allclose(BiEncoder(half).encode(TEXTS), BiEncoder(full).encode(TEXTS), atol=1e-6)
