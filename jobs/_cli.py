@@ -62,6 +62,8 @@ def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Seque
         print("\nstopped: what is committed is kept; run the same command again to go on", file=sys.stderr, flush=True)
         # Ray's threads may still wait for workers; nothing of ours is left to do.
         os._exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os._exit(EXIT_FAILED)  # whoever read our output has gone; there is nobody to tell
     except Exception as error:
         _report(
             StRayError(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened"), "", debug
