@@ -168,7 +168,7 @@ def _raise_bad_rows(files: Sequence[SourceFile], scans: Sequence[FileScan], tota
         for row, reason in scan.bad
     ]
     raise InputError(
-        f"{total:,} rows cannot be encoded:\n     " + "\n     ".join(examples[:_MAX_SHOWN]),
+        f"rows that cannot be encoded: {total:,}\n     " + "\n     ".join(examples[:_MAX_SHOWN]),
         "mend them, or leave them out with --on-bad-row skip (they are counted and listed)",
     )
 

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import ray.data
 
 from st_ray.core.errors import ShardError, StRayError
@@ -123,8 +122,3 @@ class _Refusal:
 
     def __call__(self, row: Row) -> Row:
         raise self._error
-
-
-def writable(array: np.ndarray) -> np.ndarray:
-    """`array` itself, or a copy where Ray handed out a read-only view."""
-    return array if array.flags.writeable else array.copy()

@@ -48,11 +48,13 @@ def _best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.n
     """The best `k` columns of each row, in order."""
     rows, columns = scores.shape
     if columns > k:
-        # Everything above the k-th best score is in; ties at it go to the smaller ids, hence a full sort of the few
-        # rows where the k-th score occurs more often than there is room.
         threshold = np.partition(scores, columns - k, axis=1)[:, columns - k]
         keep = scores >= threshold[:, None]
-        if (keep.sum(axis=1) == k).all():
-            scores, ids = scores[keep].reshape(rows, k), np.asarray(ids)[keep].reshape(rows, k)
-    order = np.lexsort((ids, -scores), axis=1)[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(np.asarray(ids), order, axis=1)
+        for row in np.flatnonzero(keep.sum(axis=1) > k):
+            # More candidates at the k-th score than there is room for: the smaller ids stay.
+            ties = np.flatnonzero(scores[row] == threshold[row])
+            excess = np.count_nonzero(keep[row]) - k
+            keep[row, ties[np.argsort(ids[row, ties])[len(ties) - excess :]]] = False
+        scores, ids = scores[keep].reshape(rows, k), ids[keep].reshape(rows, k)
+    order = np.lexsort((ids, -scores), axis=1)
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)

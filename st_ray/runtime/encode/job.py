@@ -175,7 +175,7 @@ def _figures(result: StageResult, totals: dict[str, float], actors: ActorPlan, b
         "gpus_per_actor": actors.gpus,
         "shards_done_before": result.done_before,
         "rows": result.rows,
-        "texts_encoded": int(totals.get("encoded", 0)),
+        "repeated_texts": int(totals.get("repeated", 0)),
         "tokens": int(totals.get("tokens", 0)),
         "seconds_before_stage": round(before_stage, 3),
         "seconds_to_first_commit": round(before_stage + result.first_commit_seconds, 3),

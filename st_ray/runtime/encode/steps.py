@@ -127,7 +127,7 @@ class Encode:
         )
         _check_finite(unique, inverse, row)
         embedding = unique if len(unique) == len(inverse) else unique[inverse]
-        self._meter.add(seconds=time.perf_counter() - begun, encoded=len(unique))
+        self._meter.add(seconds=time.perf_counter() - begun, repeated=len(inverse) - len(unique))
         self._meter.flush()
         return {"embedding": embedding} | {name: row[name] for name in ("meta", "rejects", "first_row")}
 
@@ -140,8 +140,8 @@ def _check_finite(unique: np.ndarray, inverse: np.ndarray, row: Row) -> None:
     meta = unpack(row["meta"])
     source_row, identity = meta["row"][position].as_py(), meta["id"][position].as_py()
     raise ShardError(
-        f"the embedding of row {source_row} (id {identity!r}) is not finite; "
-        f"{int((~finite[inverse]).sum())} rows of this shard are so",
+        f"the embedding of row {source_row} (id {identity!r}) is not finite "
+        f"(such rows in this shard: {int((~finite[inverse]).sum())})",
         "use --dtype float32 if the model overflows in a shorter type, and check the model's weights",
     )
 

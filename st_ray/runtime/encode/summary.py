@@ -23,8 +23,8 @@ def encode_summary(result: EncodeResult) -> str:
         return render_summary("encode: complete already, nothing to do", lines)
     if run["shards_done_before"]:
         lines["resumed"] = f"{run['shards_done_before']:,} shards were committed by an earlier run"
-    if repeated := run["rows"] - run["texts_encoded"] - sum(manifest.dropped.values()):
-        lines["repeated texts"] = f"{max(0, repeated):,} rows took the embedding of the same text in their shard"
+    if run["repeated_texts"]:
+        lines["repeated texts"] = f"{run['repeated_texts']:,} rows took the embedding of the same text in their shard"
     rate = run["rows_per_second_after_first_commit"] or run["rows"] / max(run["seconds"], 1e-9)
     model_rate = run["tokens"] / max(run["model_seconds"], 1e-9)
     lines |= {
