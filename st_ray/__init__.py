@@ -8,9 +8,45 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PLACES = {"BiEncoder": "st_ray.models.bi_encoder"}
+_PLACES = {
+    "BiEncoder": "st_ray.models.bi_encoder",
+    "cos_sim": "st_ray.scoring.similarity",
+    "dot_score": "st_ray.scoring.similarity",
+    "euclidean_sim": "st_ray.scoring.similarity",
+    "http_get": "st_ray.core.download",
+    "is_training_available": "st_ray.core.environment",
+    "manhattan_sim": "st_ray.scoring.similarity",
+    "normalize_embeddings": "st_ray.scoring.tensors",
+    "packed_dimension": "st_ray.scoring.quantization",
+    "pairwise_angle_sim": "st_ray.scoring.similarity",
+    "pairwise_cos_sim": "st_ray.scoring.similarity",
+    "pairwise_dot_score": "st_ray.scoring.similarity",
+    "pairwise_euclidean_sim": "st_ray.scoring.similarity",
+    "pairwise_manhattan_sim": "st_ray.scoring.similarity",
+    "quantization_ranges": "st_ray.scoring.quantization",
+    "quantize_embeddings": "st_ray.scoring.quantization",
+    "truncate_embeddings": "st_ray.scoring.tensors",
+}
 
-__all__ = ["BiEncoder"]
+__all__ = [
+    "BiEncoder",
+    "cos_sim",
+    "dot_score",
+    "euclidean_sim",
+    "http_get",
+    "is_training_available",
+    "manhattan_sim",
+    "normalize_embeddings",
+    "packed_dimension",
+    "pairwise_angle_sim",
+    "pairwise_cos_sim",
+    "pairwise_dot_score",
+    "pairwise_euclidean_sim",
+    "pairwise_manhattan_sim",
+    "quantization_ranges",
+    "quantize_embeddings",
+    "truncate_embeddings",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
+
+from st_ray.models.tokenizer import TokenizedTexts
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Some of the texts, side by side and padded on the right.
+
+    Attributes:
+        rows: int64 `[b]`, which texts.
+        ids: int64 `[b, width]`.
+        lengths: int64 `[b]`, tokens of each text.
+        mask: int64 `[b, width]`, 1 for tokens and 0 for padding; None where nothing is padded.
+        type_ids: int64 `[b, width]`, or None where all are zero.
+    """
+
+    rows: np.ndarray
+    ids: np.ndarray
+    lengths: np.ndarray
+    mask: np.ndarray | None
+    type_ids: np.ndarray | None
+
+
+def padded_batches(
+    tokens: TokenizedTexts, budget: int, fill: int, max_rows: int | None = None
+) -> Iterator[PaddedBatch]:
+    """All texts in batches of similar length, the longest first; see `token_budget_batches`."""
+    ends = np.cumsum(tokens.lengths, dtype=np.int64)
+    for rows in token_budget_batches(tokens.lengths, budget, max_rows=max_rows):
+        lengths = tokens.lengths[rows].astype(np.int64)
+        starts = ends[rows] - lengths
+        # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
+        visible = padded_length(lengths, 1)
+        width = int(visible.max())
+        types = tokens.type_ids
+        yield PaddedBatch(
+            rows,
+            ids=gather_padded(tokens.flat, starts, lengths, width, fill),
+            lengths=lengths,
+            mask=None if visible.min() == width else (np.arange(width) < visible[:, None]).astype(np.int64),
+            type_ids=None if types is None else gather_padded(types, starts, lengths, width, 0),
+        )
 
 
 def token_budget_batches(

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from st_ray.core.errors import ConfigError, ModelError
+from st_ray.models.backend import EmbedOptions, LoadOptions, Progress, load_backend
 from st_ray.models.folder import check_weights, read_model_folder
-from st_ray.models.inference import EmbedOptions, Progress, default_batch_tokens, embed_tokens, output_dimension
-from st_ray.models.network import SentenceNetwork
 from st_ray.models.source import resolve_model
 from st_ray.models.tokenizer import TextTokenizer, TokenizedTexts
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from st_ray.scoring.quantization import PRECISIONS, quantize_embeddings
 
 
 class BiEncoder:
@@ -25,7 +22,7 @@ class BiEncoder:
 
     Attributes:
         folder: what the folder says of itself (modules, prompts, settings).
-        device: where the model runs.
+        device: where the model runs, as torch names it.
         truncate_dim: leading dimensions of an embedding that are kept; None for all.
     """
 
@@ -34,7 +31,9 @@ class BiEncoder:
         model: str | Path,
         *,
         device: str | None = None,
+        backend: str = "torch",
         dtype: str = "float32",
+        threads: int | None = None,
         max_seq_length: int | None = None,
         truncate_dim: int | None = None,
         trust_remote_code: bool = False,
@@ -45,7 +44,9 @@ class BiEncoder:
         Args:
             model: whatever `resolve_model` takes: a folder, package:NAME, a URL, a hub id.
             device: cpu, cuda, cuda:1, …; None for the GPU where there is one.
+            backend: torch; openvino, for CPUs, which needs to be installed; auto for the faster one.
             dtype: arithmetic of the transformer, float32, bfloat16 or float16; embeddings are always float32.
+            threads: of a CPU; None for the library's own number.
             max_seq_length: tokens a text is cut to; None for what the model states.
             truncate_dim: leading dimensions to keep; None for what the folder states.
             trust_remote_code: run code that lies in the model folder.
@@ -55,17 +56,15 @@ class BiEncoder:
             ModelError: the folder is missing, damaged, or holds something that is not supported.
             ConfigError: an argument cannot be honoured.
         """
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype is {dtype!r}", f"use one of {', '.join(DTYPES)}")
-        self.device = _device(device)
         self.folder = read_model_folder(resolve_model(model))
         self.truncate_dim = _checked_dim(truncate_dim if truncate_dim is not None else self.folder.truncate_dim)
         check_weights(self.folder, allow_pickle)
-        self._network = SentenceNetwork(self.folder, self.device, DTYPES[dtype], trust_remote_code, allow_pickle)
+        options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle)
+        self._backend = load_backend(backend, self.folder, options)
+        self.device = self._backend.device
         self._trust_remote_code = trust_remote_code
         self._max_seq_length = max_seq_length
         self._check_max_seq_length()
-        self._full_dimension = self._probed_dimension()
 
     @property
     def dimension(self) -> int:
@@ -105,7 +104,8 @@ class BiEncoder:
             prompt: the prompt itself; wins over `prompt_name`.
             batch_size: texts of a batch at most; `batch_tokens` bounds it in any case.
             show_progress_bar: show one on standard error.
-            precision: float32; other ones are made from the result.
+            precision: float32, float16, int8, uint8, binary or ubinary; see `quantize_embeddings`, which takes the
+                ranges of int8 and uint8 from these very texts.
             convert_to_numpy: give an array; if neither this nor `convert_to_tensor`, a list of tensors.
             convert_to_tensor: give a torch tensor on the model's device instead of an array.
             normalize_embeddings: scale every embedding to length 1, after truncation.
@@ -113,29 +113,31 @@ class BiEncoder:
             batch_tokens: tokens of a batch at most, padding included; None for the device's default.
 
         Returns:
-            float32 `[n, d]`, or `[d]` for one string.
+            `[n, d]`, or `[d]` for one string; float32 unless another precision was asked for.
 
         Raises:
             ConfigError: the model has no prompt of that name.
             InputError: a text is not a string.
         """
-        if precision != "float32":
-            raise ConfigError(
-                f"encode was asked for precision {precision!r}", "quantize the float32 embeddings instead"
-            )
+        if precision not in PRECISIONS:
+            raise ConfigError(f"there is no precision {precision!r}", f"use one of {', '.join(PRECISIONS)}")
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
         tokens = self.tokenizer.tokenize(texts, self.folder.prompt(prompt, prompt_name))
         options = EmbedOptions(
             dimension=self._kept(_checked_dim(truncate_dim) or self.truncate_dim),
             normalize=normalize_embeddings,
-            batch_tokens=self._budget(batch_tokens),
+            batch_tokens=_checked_budget(batch_tokens),
             batch_rows=batch_size,
         )
         with _ProgressBar(len(texts), shown=bool(show_progress_bar)) as bar:
-            embeddings = self._embed(tokens, options, bar.update)
+            embeddings: Any = self._embed(tokens, options, bar.update)
+        if precision != "float32":
+            embeddings = quantize_embeddings(embeddings, precision)
         found = embeddings[0] if isinstance(sentences, str) else embeddings
         if convert_to_numpy and not convert_to_tensor:
             return found
+        import torch
+
         tensor = torch.from_numpy(found).to(self.device)
         return tensor if convert_to_tensor or isinstance(sentences, str) else list(tensor)
 
@@ -170,29 +172,24 @@ class BiEncoder:
         Raises:
             ModelError: a text has more tokens than the model has positions, or a token is not in its vocabulary.
         """
-        return self._embed(tokens, EmbedOptions(self.dimension, normalize, self._budget(batch_tokens)), on_batch)
+        return self._embed(tokens, EmbedOptions(self.dimension, normalize, _checked_budget(batch_tokens)), on_batch)
 
     def _embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None) -> np.ndarray:
         self._check_tokens(tokens)
-        return embed_tokens(self._network, tokens, options, on_batch)
+        return self._backend.embed(tokens, options, on_batch)
 
     def _kept(self, truncate_dim: int | None) -> int:
-        return min(self._full_dimension, truncate_dim or self._full_dimension)
-
-    def _budget(self, batch_tokens: int | None) -> int:
-        if batch_tokens is not None and batch_tokens < 1:
-            raise ConfigError(f"batch_tokens is {batch_tokens}", "give a number above zero")
-        return batch_tokens or default_batch_tokens(self.device)
+        return min(self._backend.dimension, truncate_dim or self._backend.dimension)
 
     def _check_tokens(self, tokens: TokenizedTexts) -> None:
         """What a kernel would answer with an index error, or on a GPU with the loss of the process."""
-        longest, positions = int(tokens.lengths.max(initial=0)), self._network.positions
+        longest, positions = int(tokens.lengths.max(initial=0)), self._backend.positions
         if positions is not None and longest > positions:
             raise ModelError(
                 f"a text has {longest} tokens, the model {self.folder.path} has {positions} positions",
                 f"set max_seq_length to {positions} or less",
             )
-        highest, vocabulary = int(tokens.flat.max(initial=0)), self._network.vocabulary
+        highest, vocabulary = int(tokens.flat.max(initial=0)), self._backend.vocabulary
         if vocabulary is not None and highest >= vocabulary:
             raise ModelError(
                 f"token {highest} is not in the vocabulary of {self.folder.path} ({vocabulary} tokens)",
@@ -200,21 +197,12 @@ class BiEncoder:
             )
 
     def _check_max_seq_length(self) -> None:
-        length, positions = self._max_seq_length, self._network.positions
+        length, positions = self._max_seq_length, self._backend.positions
         if length is not None and positions is not None and length > positions:
             raise ConfigError(
                 f"max_seq_length is {length}, the model {self.folder.path} has {positions} positions",
                 f"give {positions} or less",
             )
-
-    def _probed_dimension(self) -> int:
-        try:
-            return output_dimension(self._network)
-        except (RuntimeError, AttributeError, TypeError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"a text cannot be run through the modules of {self.folder.path}: {type(error).__name__}: {error}",
-                "fetch or save the model again, or use a model that is made for sentence embeddings",
-            ) from error
 
 
 class _ProgressBar:
@@ -235,19 +223,13 @@ class _ProgressBar:
         self._bar.update(rows)
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"there is no device {name!r}: {error}", "use cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"torch sees no device {name!r} ({torch.cuda.device_count()} GPUs)", "use cpu")
-    return device
-
-
 def _checked_dim(truncate_dim: int | None) -> int | None:
     if truncate_dim is not None and truncate_dim < 1:
         raise ConfigError(f"truncate_dim is {truncate_dim}", "give a number of dimensions above zero")
     return truncate_dim
+
+
+def _checked_budget(batch_tokens: int | None) -> int | None:
+    if batch_tokens is not None and batch_tokens < 1:
+        raise ConfigError(f"batch_tokens is {batch_tokens}", "give a number above zero")
+    return batch_tokens

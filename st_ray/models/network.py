@@ -53,7 +53,7 @@ class Precision:
         return cls(torch.float32, None if dtype == torch.float32 else dtype)
 
 
-class SentenceNetwork:
+class SentenceNetwork(nn.Module):
     """The modules of a folder on one device. The transformer computes in `dtype`, all others in float32.
 
     Attributes:
@@ -70,7 +70,11 @@ class SentenceNetwork:
         dtype: torch.dtype,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        *,
+        packed: bool = True,
     ) -> None:
+        """Load all modules; `packed` lays weights out for the CPU's matrix kernels (see `packed_linear`)."""
+        super().__init__()
         self.device = device
         self.first: Transformer | StaticEmbedding
         self.positions: int | None = None
@@ -82,13 +86,15 @@ class SentenceNetwork:
             self._autocast = precision.autocast
             self.first = load_transformer(spec, precision.weights, trust_remote_code, allow_pickle)
             self.positions, self.padding_id = self.first.positions, self.first.padding_id
-            if device.type == "cpu" and dtype != torch.float16:
+            if packed and device.type == "cpu" and dtype != torch.float16:
                 pack_linears(self.first, dtype)
         else:
             self.first = load_static(spec, allow_pickle)
         self.vocabulary = self.first.vocabulary
         self.first.to(device)
         self._steps = [_step(spec, device, allow_pickle) for spec in folder.modules[1:]]
+        self.rest = nn.ModuleList(step.module for step in self._steps)
+        self.eval()
 
     def embed(self, batch: TokenBatch) -> Tensor:
         """Embeddings of tokens through a transformer, float32 `[rows, d]`."""

@@ -70,7 +70,7 @@ def _last(tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def _token_at(tokens: Tensor, mask: Tensor, places: Tensor) -> Tensor:
-    rows = torch.arange(len(tokens), device=tokens.device)
+    rows = torch.arange(tokens.shape[0], device=tokens.device)  # len() would be a constant to tracers
     return tokens[rows, places] * mask.any(dim=1, keepdim=True)
 
 

@@ -9,13 +9,12 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from st_ray.core.errors import ModelError
+from st_ray.models.cache import cached_folder
 from st_ray.models.weights import uses_pickle
 from st_ray.store.fs import open_fs
 
@@ -105,9 +104,7 @@ def _fetched_folder(url: str) -> Path:
         files = {name.as_posix(): listing[names[name]] for name in sorted(names) if _is_relevant(name)}
         if not files:
             raise ModelError(f"there is no model folder at {url}", "check the URL; it must name the folder itself")
-        target = _cache() / _listing_digest(url, files)
-        if not target.is_dir():
-            _fetch(fs, files, target)
+        return cached_folder("models", _listing_digest(url, files), lambda target: _fetch(fs, files, target))
     except ModelError:
         raise
     except Exception as error:  # each driver raises errors of its own
@@ -115,12 +112,6 @@ def _fetched_folder(url: str) -> Path:
             f"cannot fetch the model from {url}: {type(error).__name__}: {error}",
             "check the URL, the credentials and the space in the cache folder ($ST_RAY_CACHE)",
         ) from error
-    return target
-
-
-def _cache() -> Path:
-    base = os.environ.get("ST_RAY_CACHE") or "~/.cache/st_ray"
-    return Path(base).expanduser() / "models"
 
 
 def _listing_digest(url: str, files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -132,24 +123,12 @@ def _listing_digest(url: str, files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _fetch(fs: Any, files: Mapping[str, Mapping[str, Any]], target: Path) -> None:
-    """Download into a folder beside `target`, then rename: a folder that exists is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        for name, info in files.items():
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fs.get_file(info["name"], str(path))
-            if path.stat().st_size != info["size"]:
-                raise OSError(f"{name} has {path.stat().st_size} bytes, expected {info['size']}")
-        try:
-            temporary.rename(target)
-        except OSError:
-            # Another process was faster: its copy is the same.
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    for name, info in files.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(info["name"], str(path))
+        if path.stat().st_size != info["size"]:
+            raise OSError(f"{name} has {path.stat().st_size} bytes, expected {info['size']}")
 
 
 def _hub_folder(name: str) -> Path:

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from st_ray.core.errors import ConfigError, InputError, ModelError
 from st_ray.models.bi_encoder import BiEncoder
 from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.scoring.quantization import quantize_embeddings
 from tests.models.tiny_models import HIDDEN, POSITIONS, TEXTS, save_tiny_backbone, save_tiny_model, save_tiny_static
 
 
@@ -52,6 +53,15 @@ def test_read_only_arrays_and_progress(model: BiEncoder) -> None:
     assert np.sum(done, axis=0).tolist() == [len(TEXTS), len(tokens.flat)]
 
 
+def test_precisions(model: BiEncoder) -> None:
+    full = model.encode(TEXTS)
+    for precision, dtype, columns in (("float16", "float16", 8), ("uint8", "uint8", 8), ("binary", "int8", 1)):
+        found = model.encode(TEXTS, precision=precision)
+        assert (found.dtype, found.shape) == (np.dtype(dtype), (len(TEXTS), columns))
+        np.testing.assert_array_equal(found, quantize_embeddings(full, precision))
+    assert model.encode(TEXTS, precision="int8", convert_to_tensor=True).shape == (len(TEXTS), 8)
+
+
 def test_normalised_after_truncation(tiny: Path) -> None:
     short = BiEncoder(tiny, device="cpu", truncate_dim=3)
     assert short.dimension == 3
@@ -85,7 +95,7 @@ def test_half_precision(dtype: str, tiny: Path, model: BiEncoder) -> None:
 def test_static_model_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = BiEncoder(save_tiny_static(tmp_path / "static"), device="cpu")
     whole = model.encode(TEXTS)
-    monkeypatch.setattr("st_ray.models.inference._STATIC_TOKENS", 3)
+    monkeypatch.setattr("st_ray.models.torch_backend._STATIC_TOKENS", 3)
     assert np.allclose(model.encode(TEXTS), whole)
     assert (whole[TEXTS.index("")] == 0).all()
 
@@ -163,8 +173,10 @@ def test_arguments_that_cannot_be_honoured(tiny: Path, model: BiEncoder) -> None
             BiEncoder(tiny, **{"device": "cpu", **arguments})
     with pytest.raises(ConfigError, match="no prompt named 'nope'"):
         model.encode(["the cat"], prompt_name="nope")
-    with pytest.raises(ConfigError, match="precision 'int8'"):
-        model.encode(["the cat"], precision="int8")
+    with pytest.raises(ConfigError, match="no precision 'int4'"):
+        model.encode(["the cat"], precision="int4")
+    with pytest.raises(ConfigError, match="no backend 'onnx'"):
+        BiEncoder(tiny, device="cpu", backend="onnx")
     with pytest.raises(ConfigError, match="batch_tokens is 0"):
         model.encode(["the cat"], batch_tokens=0)
     with pytest.raises(InputError, match="text 1 is int"):

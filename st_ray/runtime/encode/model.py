@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from st_ray.core.errors import ModelError
 from st_ray.models.folder import ModelFolder, check_weights, read_model_folder
 from st_ray.models.source import model_digest, resolve_model
-from st_ray.models.tokenizer import TokenizedTexts
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, Tokenizer
 
@@ -51,37 +48,18 @@ class ModelLoader:
                 f"{path} on {socket.gethostname()} is not the model that the driver sees under {self.model!r}",
                 "give every machine the same model, for instance by an s3:// folder",
             )
-        encoder = BiEncoder(
+        return BiEncoder(
             path,
             dtype=self.dtype,
+            threads=threads,
             max_seq_length=self.max_seq_length,
             truncate_dim=self.truncate_dim,
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
         )
-        return _OnThreads(encoder, threads)
 
     def _folder(self) -> ModelFolder:
         return read_model_folder(resolve_model(self.model))
-
-
-class _OnThreads:
-    """An encoder that computes with `threads` threads, whichever thread calls it.
-
-    OpenMP keeps the number for each calling thread, Ray starts the process with its own, and Ray Data calls an actor
-    from a thread that did not build it: set once, the number would hold for the building alone.
-    """
-
-    def __init__(self, encoder: TokenEncoder, threads: int) -> None:
-        self._encoder = encoder
-        self._threads = threads
-
-    def encode_tokenized(self, tokens: TokenizedTexts, **options: Any) -> np.ndarray:
-        """As the encoder's own."""
-        import torch
-
-        torch.set_num_threads(self._threads)
-        return self._encoder.encode_tokenized(tokens, **options)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
-"""Tokenized texts through a network, batch by batch, with the embeddings back in the order of the texts."""
+"""Models with torch: tokenized texts through a network, batch by batch, with the embeddings in the texts' order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from st_ray.models.batching import gather_padded, padded_length, token_budget_batches
+from st_ray.core.errors import ConfigError, ModelError
+from st_ray.models.backend import EmbedOptions, LoadOptions, Progress
+from st_ray.models.batching import padded_batches
+from st_ray.models.folder import ModelFolder
 from st_ray.models.network import SentenceNetwork, TokenBatch
 from st_ray.models.static import StaticEmbedding
 from st_ray.models.tokenizer import TokenizedTexts
@@ -22,25 +24,29 @@ _BATCHES_IN_FLIGHT = 16
 # Tokens of the text that tries a network out; some models cannot take a single one.
 _PROBE = 8
 
-Progress = Callable[[int, int], None]
 Batches = Iterator[tuple[np.ndarray, Tensor]]
 
 
-@dataclass(frozen=True)
-class EmbedOptions:
-    """How tokens become embeddings.
+class TorchBackend:
+    """A `Backend` on a CPU or a GPU."""
 
-    Attributes:
-        dimension: leading dimensions of an embedding to keep.
-        normalize: scale every embedding to length 1, after truncation.
-        batch_tokens: tokens of a batch at most, padding included.
-        batch_rows: texts of a batch at most; None for no bound of their own.
-    """
+    def __init__(self, folder: ModelFolder, options: LoadOptions) -> None:
+        device = _device(options.device)
+        self.device = str(device)
+        self._threads = options.threads
+        self._network = SentenceNetwork(
+            folder, device, getattr(torch, options.dtype), options.trust_remote_code, options.allow_pickle
+        )
+        self.positions, self.vocabulary = self._network.positions, self._network.vocabulary
+        self.dimension = _probed_dimension(self._network, folder)
 
-    dimension: int
-    normalize: bool
-    batch_tokens: int
-    batch_rows: int | None = None
+    def embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
+        """See `Backend.embed`."""
+        if self._threads is not None:
+            # OpenMP keeps the number for each calling thread, Ray starts the process with its own, and Ray Data calls
+            # an actor from a thread that did not build it: set once, it would hold for the building alone.
+            torch.set_num_threads(self._threads)
+        return embed_tokens(self._network, tokens, options, on_batch)
 
 
 def default_batch_tokens(device: str | torch.device) -> int:
@@ -81,7 +87,7 @@ def output_dimension(network: SentenceNetwork) -> int:
         ValueError: the embedding is not finite.
     """
     text = TokenizedTexts(np.zeros(_PROBE, np.int32), np.full(1, _PROBE, np.int32))
-    _, embedding = next(_batches(network, text, EmbedOptions(dimension=1, normalize=False, batch_tokens=_PROBE)))
+    _, embedding = next(_batches(network, text, EmbedOptions(dimension=1)))
     if not embedding.isfinite().all():
         raise ValueError("the embedding is not finite")
     return int(embedding.shape[1])
@@ -95,26 +101,20 @@ def _batches(network: SentenceNetwork, tokens: TokenizedTexts, options: EmbedOpt
 
 
 def _padded_batches(network: SentenceNetwork, tokens: TokenizedTexts, options: EmbedOptions) -> Batches:
-    ends = np.cumsum(tokens.lengths, dtype=np.int64)
-    for rows in token_budget_batches(tokens.lengths, options.batch_tokens, max_rows=options.batch_rows):
-        lengths = tokens.lengths[rows].astype(np.int64)
-        yield rows, network.embed(_padded(network, tokens, ends[rows] - lengths, lengths))
-
-
-def _padded(network: SentenceNetwork, tokens: TokenizedTexts, starts: np.ndarray, lengths: np.ndarray) -> TokenBatch:
-    # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
-    visible = padded_length(lengths, 1)
-    width = int(visible.max())
-    ids = gather_padded(tokens.flat, starts, lengths, width, network.padding_id)
-    mask = None if visible.min() == width else (np.arange(width) < visible[:, None]).astype(np.int64)
-    types = None if tokens.type_ids is None else gather_padded(tokens.type_ids, starts, lengths, width, 0)
-    return TokenBatch(
-        ids=_upload(ids, network.device),
-        lengths=_upload(lengths, network.device),
-        mask=None if mask is None else _upload(mask, network.device),
-        type_ids=None if types is None else _upload(types, network.device),
-        prompt_length=tokens.prompt_length,
-    )
+    budget = options.batch_tokens or default_batch_tokens(network.device)
+    for batch in padded_batches(tokens, budget, network.padding_id, options.batch_rows):
+        yield (
+            batch.rows,
+            network.embed(
+                TokenBatch(
+                    ids=_upload(batch.ids, network.device),
+                    lengths=_upload(batch.lengths, network.device),
+                    mask=None if batch.mask is None else _upload(batch.mask, network.device),
+                    type_ids=None if batch.type_ids is None else _upload(batch.type_ids, network.device),
+                    prompt_length=tokens.prompt_length,
+                )
+            ),
+        )
 
 
 def _flat_batches(network: SentenceNetwork, tokens: TokenizedTexts) -> Batches:
@@ -140,3 +140,25 @@ def _collect(pending: list[tuple[np.ndarray, Tensor]], out: np.ndarray) -> None:
     if pending:
         out[np.concatenate([rows for rows, _ in pending])] = torch.cat([part for _, part in pending]).cpu().numpy()
         pending.clear()
+
+
+def _probed_dimension(network: SentenceNetwork, folder: ModelFolder) -> int:
+    try:
+        return output_dimension(network)
+    except (RuntimeError, AttributeError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"a text cannot be run through the modules of {folder.path}: {type(error).__name__}: {error}",
+            "fetch or save the model again, or use a model that is made for sentence embeddings",
+        ) from error
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"there is no device {name!r}: {error}", "use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"torch sees no device {name!r} ({torch.cuda.device_count()} GPUs)", "use cpu")
+    return device

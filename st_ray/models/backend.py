@@ -1,0 +1,142 @@
+"""What runs a model on one device: what every backend promises, and the choice among them. Imports none of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from st_ray.core.errors import ConfigError
+from st_ray.models.folder import ModelFolder
+from st_ray.models.specs import StaticEmbeddingSpec
+from st_ray.models.tokenizer import TokenizedTexts
+
+BACKENDS = ("torch", "openvino")
+DTYPES = ("float32", "bfloat16", "float16")
+_CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """How tokens become embeddings.
+
+    Attributes:
+        dimension: leading dimensions of an embedding to keep.
+        normalize: scale every embedding to length 1, after truncation.
+        batch_tokens: tokens of a batch at most, padding included; None for what suits the device.
+        batch_rows: texts of a batch at most; None for no bound of their own.
+    """
+
+    dimension: int
+    normalize: bool = False
+    batch_tokens: int | None = None
+    batch_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a backend loads a model.
+
+    Attributes:
+        device: cpu, cuda, cuda:1, …; None for the GPU where there is one.
+        dtype: arithmetic of the transformer; pooling and what follows are float32.
+        threads: of a CPU; None for the library's own number.
+        trust_remote_code: run code that lies in the model folder.
+        allow_pickle: load pickled weights where there are no others.
+    """
+
+    device: str | None = None
+    dtype: str = "float32"
+    threads: int | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+class Backend(Protocol):
+    """A loaded model.
+
+    Attributes:
+        device: where it runs, as torch names it.
+        dimension: of an embedding, before truncation.
+        positions: tokens that a text may have at most; None where nothing bounds them.
+        vocabulary: number of token ids that are known; None where nothing bounds them.
+    """
+
+    device: str
+    dimension: int
+    positions: int | None
+    vocabulary: int | None
+
+    def embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
+        """Embeddings of all texts, float32 `[n, options.dimension]`, in their order.
+
+        Args:
+            tokens: of n texts; the arrays are only read.
+            options: batch sizes, truncation, normalisation.
+            on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
+        """
+
+
+def load_backend(name: str, folder: ModelFolder, options: LoadOptions) -> Backend:
+    """Load the model with the backend of that name; `auto` chooses (see `choose_backend`).
+
+    Raises:
+        ConfigError: there is no such backend or dtype, it is not installed, or the model is nothing for it.
+        ModelError: the model is damaged or incomplete.
+    """
+    if options.dtype not in DTYPES:
+        raise ConfigError(f"dtype is {options.dtype!r}", f"use one of {', '.join(DTYPES)}")
+    if name == "auto":
+        name = choose_backend(folder, gpu=options.device != "cpu" and _torch_has_gpu())
+    if name == "torch":
+        from st_ray.models.torch_backend import TorchBackend
+
+        return TorchBackend(folder, options)
+    if name == "openvino":
+        check_openvino(folder, options.dtype)
+        from st_ray.models.openvino_backend import OpenVINOBackend
+
+        return OpenVINOBackend(folder, options)
+    raise ConfigError(f"there is no backend {name!r}", f"use auto or one of {', '.join(BACKENDS)}")
+
+
+def choose_backend(folder: ModelFolder, gpu: bool) -> str:
+    """torch on a GPU and for static embeddings; on a CPU OpenVINO where it is installed, else torch."""
+    static = isinstance(folder.first, StaticEmbeddingSpec)
+    return "torch" if gpu or static or not _openvino_installed() else "openvino"
+
+
+def check_openvino(folder: ModelFolder, dtype: str) -> None:
+    """Raise ConfigError where OpenVINO cannot run this model in this dtype."""
+    if not _openvino_installed():
+        raise ConfigError("the backend openvino is not installed", "pip install 'st-ray[cpu]', or use --backend torch")
+    if isinstance(folder.first, StaticEmbeddingSpec):
+        raise ConfigError(f"{folder.path} is a table of embeddings, nothing for OpenVINO", "use --backend torch")
+    if dtype == "float16":
+        raise ConfigError("OpenVINO does not compute in float16 on CPUs", "use --dtype bfloat16 or --backend torch")
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this machine's CPU multiplies matrices in bfloat16 (AVX512-BF16, AMX, or ARM's BF16)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return bool(_CPU_BFLOAT16 & set(flags.split()))
+
+
+def _openvino_installed() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _torch_has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,59 @@
+"""Models with OpenVINO on CPUs; nothing of torch is loaded once a model has been converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openvino
+
+from st_ray.core.errors import ConfigError, ModelError
+from st_ray.models.backend import EmbedOptions, LoadOptions, Progress
+from st_ray.models.batching import padded_batches
+from st_ray.models.folder import ModelFolder
+from st_ray.models.openvino_conversion import converted_model
+from st_ray.models.tokenizer import TokenizedTexts
+
+_BATCH_TOKENS = 1024
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVINOBackend:
+    """A `Backend` on a CPU."""
+
+    device = "cpu"
+
+    def __init__(self, folder: ModelFolder, options: LoadOptions) -> None:
+        if options.device not in (None, "cpu"):
+            raise ConfigError(f"the backend openvino runs on CPUs, not on {options.device!r}", "use the backend torch")
+        self._path = folder.path
+        graph, self._facts = converted_model(folder, options)
+        self.dimension = self._facts.dimension
+        self.positions, self.vocabulary = self._facts.positions, self._facts.vocabulary
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": _HINTS[options.dtype],
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            # Several actors share a machine: pinned, they would all choose the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if options.threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = options.threads
+        self._request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+
+    def embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
+        """See `Backend.embed`."""
+        if tokens.type_ids is not None:
+            raise ModelError(f"{self._path} distinguishes token types, which the graph does not", "use --backend torch")
+        out = np.empty((len(tokens), options.dimension), np.float32)
+        prompt = [np.array([tokens.prompt_length], np.int32)] if self._facts.takes_prompt_length else []
+        budget = options.batch_tokens or _BATCH_TOKENS
+        for batch in padded_batches(tokens, budget, self._facts.padding_id, options.batch_rows):
+            inputs = [batch.ids.astype(np.int32), batch.lengths.astype(np.int32), *prompt]
+            self._request.infer(inputs, share_inputs=True)
+            out[batch.rows] = self._request.get_output_tensor().data[:, : options.dimension]
+            if on_batch is not None:
+                on_batch(len(batch.rows), int(batch.lengths.sum()))
+        if options.normalize:
+            out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return out

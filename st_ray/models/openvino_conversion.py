@@ -1,0 +1,151 @@
+"""A model folder as an OpenVINO graph: tokens in, one vector a text out, converted once a machine and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from st_ray.core.errors import ModelError
+from st_ray.models.backend import LoadOptions
+from st_ray.models.cache import cached_folder
+from st_ray.models.folder import ModelFolder
+from st_ray.models.source import model_digest
+from st_ray.models.specs import PoolingSpec
+from st_ray.scoring.agreement import cosines
+
+GRAPH = "model.xml"
+_FACTS = "facts.json"
+_RECIPE = 1
+"""Number of this way of converting; part of a cached graph's key."""
+_LEAST_COSINE = 0.9999
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What must be known of a graph to run it without loading the model it was made from.
+
+    Attributes:
+        dimension: of an embedding, before truncation.
+        positions: tokens that a text may have at most; None where nothing bounds them.
+        vocabulary: number of token ids that are known; None where nothing bounds them.
+        padding_id: what to fill padded places with.
+        takes_prompt_length: whether pooling leaves the prompt out, whose length is then a third input.
+        min_cosine: to torch in float32, over the batches that the conversion was checked with.
+    """
+
+    dimension: int
+    positions: int | None
+    vocabulary: int | None
+    padding_id: int
+    takes_prompt_length: bool
+    min_cosine: float
+
+
+def converted_model(folder: ModelFolder, options: LoadOptions) -> tuple[Path, GraphFacts]:
+    """The graph of `folder` and its facts, from the cache, or converted now.
+
+    Its inputs are `ids` int32 `[rows, length]`, padded on the right, `lengths` int32 `[rows]` and, where the facts say
+    so, `prompt_length` int32 `[1]`; its output is float32 `[rows, dimension]`.
+
+    Raises:
+        ModelError: the model cannot be loaded or converted, or the graph computes something else than the model.
+    """
+    key = [model_digest(folder.path), str(_RECIPE), importlib.metadata.version("openvino")]
+    name = hashlib.sha256("\0".join(key).encode()).hexdigest()[:32]
+    place = cached_folder("openvino", name, lambda target: _convert(folder, options, target))
+    facts = GraphFacts(**json.loads((place / _FACTS).read_text(encoding="utf-8")))
+    return place / GRAPH, facts
+
+
+def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
+    import openvino
+    import torch
+
+    from st_ray.models.network import SentenceNetwork, TokenBatch
+
+    network = SentenceNetwork(
+        folder, torch.device("cpu"), torch.float32, options.trust_remote_code, options.allow_pickle, packed=False
+    )
+    takes_prompt = any(isinstance(spec, PoolingSpec) and not spec.include_prompt for spec in folder.modules)
+
+    class Graph(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, ids: Any, lengths: Any, prompt_length: Any = 0) -> Any:
+            ids, lengths = ids.long(), lengths.long()
+            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+            return self.network.embed(TokenBatch(ids, lengths, mask, None, prompt_length))
+
+    graph = Graph().eval()
+    batches = list(_trial_batches(network.vocabulary or 1000, network.positions or 64, takes_prompt))
+    shapes = [[-1, -1], [-1], [1]] if takes_prompt else [[-1, -1], [-1]]
+    try:
+        with torch.inference_mode(), _quiet():
+            example = tuple(torch.from_numpy(array) for array in batches[0])
+            model = openvino.convert_model(graph, example_input=example, input=shapes)
+            expected = [graph(*map(torch.from_numpy, batch)).numpy() for batch in batches]
+        openvino.save_model(model, target / GRAPH, compress_to_fp16=False)
+        cosine = _least_cosine(target / GRAPH, batches, expected)
+    except Exception as error:  # whatever tracing the model's code leads to
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ModelError(
+            f"{folder.path} cannot be converted for OpenVINO: {type(error).__name__}: {reason}",
+            "use --backend torch",
+        ) from error
+    if not cosine >= _LEAST_COSINE:
+        raise ModelError(
+            f"converted for OpenVINO, {folder.path} gives other embeddings (cosine {cosine:.5f})", "use --backend torch"
+        )
+    facts = GraphFacts(
+        dimension=expected[0].shape[1],
+        positions=network.positions,
+        vocabulary=network.vocabulary,
+        padding_id=network.padding_id,
+        takes_prompt_length=takes_prompt,
+        min_cosine=cosine,
+    )
+    (target / _FACTS).write_text(json.dumps(dataclasses.asdict(facts)), encoding="utf-8")
+
+
+def _trial_batches(vocabulary: int, positions: int, takes_prompt: bool) -> Iterator[tuple[np.ndarray, ...]]:
+    """Batches of several shapes: what tracing has frozen at the first one's shows at the others."""
+    rng = np.random.default_rng(0)
+    for lengths in ([9, 5, 3], [min(positions, 40)], [12, 12], [17, 16, 8, 8, 4]):
+        ids = rng.integers(0, vocabulary, (len(lengths), max(lengths)), dtype=np.int32)
+        batch = (ids, np.array(lengths, np.int32))
+        yield (*batch, np.array([2], np.int32)) if takes_prompt else batch
+
+
+def _least_cosine(graph: Path, batches: list[tuple[np.ndarray, ...]], expected: list[np.ndarray]) -> float:
+    import openvino
+
+    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = [compiled(list(batch))[0] for batch in batches]
+    return min(float(cosines(one, other).min()) for one, other in zip(found, expected, strict=True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of the tracer: what tracing gets wrong, the check of the graph finds."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
