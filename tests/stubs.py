@@ -37,7 +37,7 @@ class StubLoader:
     def tokenizer(self) -> StubTokenizer:
         return StubTokenizer()
 
-    def encoder(self, threads: int) -> StubEncoder:
+    def encoder(self, threads: int | None) -> StubEncoder:
         if self.unloadable:
             from st_ray.core.errors import ModelError
 
@@ -75,9 +75,9 @@ class StubEncoder:
         self,
         tokens: TokenizedTexts,
         *,
-        normalize: bool,
-        batch_tokens: int | None,
-        on_batch: Callable[[int, int], None] | None,
+        normalize: bool = False,
+        batch_tokens: int | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         loader = self._loader
         while loader.hold and Path(loader.hold).exists():

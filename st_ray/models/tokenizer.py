@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +16,7 @@ from st_ray.models.specs import StaticEmbeddingSpec, TransformerSpec
 
 # Texts handed to the tokenizer at once: what it returns takes far more memory than the ids.
 _TEXTS_AT_ONCE = 2048
+_STATE = ("max_seq_length", "_add_special_tokens", "_split_special_tokens", "_has_type_ids")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class TokenizedTexts:
 class TextTokenizer:
     """The tokenizer of a model folder.
 
-    Building one imports the transformers library, which takes seconds; a built one can be pickled, and unpickles
+    Building one imports the transformers library, which takes seconds; a built one can be written as text and read
     without it (except for the few tokenizers that are written in Python).
 
     Attributes:
@@ -67,6 +69,28 @@ class TextTokenizer:
             self._truncate(max_seq_length, side)
         self._has_type_ids = self._has_type_ids and self._uses_type_ids()
         self._prompt_lengths: dict[str, int] = {}
+
+    def to_json(self) -> str | None:
+        """All of it as text for `from_json`; None for one that is written in Python."""
+        if self._fast is None:
+            return None
+        state = {name: getattr(self, name) for name in _STATE} | {"_special_ids": sorted(self._special_ids)}
+        return json.dumps(state | {"_fast": self._fast.to_str()})
+
+    @classmethod
+    def from_json(cls, text: str) -> TextTokenizer:
+        """The tokenizer that `to_json` wrote; needs no transformers library."""
+        from tokenizers import Tokenizer
+
+        state = json.loads(text)
+        made = cls.__new__(cls)
+        for name in _STATE:
+            setattr(made, name, state[name])
+        made._special_ids = frozenset(state["_special_ids"])
+        made._fast = Tokenizer.from_str(state["_fast"])
+        made._python = None
+        made._prompt_lengths = {}
+        return made
 
     def tokenize(self, texts: Sequence[str], prompt: str = "") -> TokenizedTexts:
         """Tokens of `prompt + text` for each text, cut to `max_seq_length`.

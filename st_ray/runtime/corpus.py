@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import InputError, StRayError
+from st_ray.core.errors import InputError
+from st_ray.runtime.pipeline import result_of
 from st_ray.store.readers.duplicates import HashedRows, find_duplicates, partition_hashes
 from st_ray.store.readers.plan import ShardPlan, cut_shards
 from st_ray.store.readers.scan import FileScan, scan_file
@@ -115,13 +116,13 @@ def _scan_on_ray(request: ScanRequest) -> tuple[list[FileScan], list[tuple[int, 
     scan_file_task = ray.remote(_scan_into_buckets).options(num_returns=1 + buckets)
     refs = [scan_file_task.remote(request, file, buckets) for file in request.files]
     refs = refs if buckets else [[ref] for ref in refs]
-    scans: list[FileScan] = [_get(file_refs[0]) for file_refs in refs]
+    scans: list[FileScan] = [result_of(file_refs[0]) for file_refs in refs]
     compare_task = ray.remote(_compare_bucket)
     found = [
         compare_task.remote(_offsets(scans), *(file_refs[1 + bucket] for file_refs in refs))
         for bucket in range(buckets)
     ]
-    pairs = sorted((pair for ref in found for pair in _get(ref)), key=lambda pair: pair[1])
+    pairs = sorted((pair for ref in found for pair in result_of(ref)), key=lambda pair: pair[1])
     return scans, pairs[:_MAX_SHOWN]
 
 
@@ -141,18 +142,6 @@ def _compare_bucket(offsets: Sequence[int], *files: HashedRows) -> list[tuple[in
 
 def _hashed_rows(scan: FileScan, first_row: int) -> HashedRows | None:
     return None if scan.id_hashes is None else partition_hashes(first_row, scan.id_hashes, 1)[0]
-
-
-def _get(ref: Any) -> Any:
-    """The task's result; the project's own errors come out as they were raised."""
-    import ray
-
-    try:
-        return ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, StRayError):
-            raise error.cause from None
-        raise
 
 
 def _scan_one(request: ScanRequest, file: SourceFile) -> FileScan:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import ray
 import ray.data
 
 from st_ray.core.errors import ShardError, StRayError
@@ -74,6 +75,16 @@ def map_actors(
             max_restarts=-1,
             max_task_retries=0,
         )
+
+
+def result_of(ref: Any) -> Any:
+    """A Ray object's value; the project's own errors come out as they were raised."""
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, StRayError):
+            raise error.cause from None
+        raise
 
 
 def failure_of(row: Row) -> StRayError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from st_ray.core.errors import ConfigError, ResourceError
@@ -17,11 +17,12 @@ _ACTORS_PER_READER = 8  # on CPUs: a tokenizer is some hundred times as fast as 
 
 @dataclass(frozen=True)
 class Node:
-    """Logical resources of one machine of the cluster; memory in bytes."""
+    """Logical resources of one machine of the cluster; memory in bytes, `accelerator` as Ray names the GPU (A10G)."""
 
     cpus: float
     gpus: float
     memory: float = math.inf
+    accelerator: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def cluster_nodes() -> list[Node]:
     import ray
 
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
-    return [Node(float(r.get("CPU", 0)), float(r.get("GPU", 0)), float(r.get("memory", 0))) for r in alive]
+    return [
+        Node(float(r.get("CPU", 0)), float(r.get("GPU", 0)), float(r.get("memory", 0)), _accelerator(r)) for r in alive
+    ]
 
 
 def cluster_can_grow() -> bool:
@@ -129,6 +132,10 @@ def cluster_can_grow() -> bool:
 
     config = ray._private.state.state.get_cluster_config()
     return bool(config and config.node_group_configs)
+
+
+def _accelerator(resources: Mapping[str, float]) -> str:
+    return next((name.partition(":")[2] for name in resources if name.startswith("accelerator_type:")), "")
 
 
 def _fit(node: Node, cpus: float, gpus: float) -> int:

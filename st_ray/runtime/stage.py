@@ -67,6 +67,7 @@ class StageResult:
     """All parts in plan order, and what this run did of them.
 
     Attributes:
+        fresh: those that this run committed.
         done_before: shards that an earlier run had committed.
         rows: input rows that this run did.
         seconds: from the start of the stage to its end.
@@ -75,6 +76,7 @@ class StageResult:
     """
 
     entries: tuple[ShardEntry, ...]
+    fresh: tuple[ShardEntry, ...]
     done_before: int
     rows: int
     seconds: float
@@ -93,6 +95,7 @@ class _Tally:
         self.rows_to_do = sum(self._rows[name] for name in self.names if name not in self.done)
         self.failures: dict[str, StRayError] = {}
         self._started = time.monotonic()
+        self._fresh: list[ShardEntry] = []
         self._commits: list[tuple[float, int]] = []
 
     @property
@@ -104,6 +107,7 @@ class _Tally:
 
     def commit(self, entry: ShardEntry) -> None:
         self.done[entry.name] = entry
+        self._fresh.append(entry)
         self._commits.append((time.monotonic() - self._started, self._rows[entry.name]))
 
     def result(self) -> StageResult:
@@ -112,6 +116,7 @@ class _Tally:
         span = times[-1] - times[0]
         return StageResult(
             entries=tuple(self.done[name] for name in self.names),
+            fresh=tuple(self._fresh),
             done_before=self.before,
             rows=rows,
             seconds=time.monotonic() - self._started,

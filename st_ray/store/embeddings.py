@@ -75,13 +75,6 @@ def open_embeddings(folder: str) -> Manifest:
     return manifest
 
 
-def part_dimension(folder: str, entry: ShardEntry) -> int:
-    """The number of dimensions of a part's embeddings, from its footer."""
-    filesystem, path = fs.open_fs(fs.join(folder, "data", entry.name))
-    with filesystem.open(path, "rb") as file:
-        return int(pq.read_schema(file).field("embedding").type.list_size)
-
-
 def read_part(folder: str, entry: ShardEntry, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Row group by row group, the named columns of one part, so that memory does not depend on the part's size.
 

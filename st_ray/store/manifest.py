@@ -28,6 +28,7 @@ class ShardEntry:
         bytes: size of the part.
         digest: blake2b-128 of the part's bytes, hexadecimal.
         dropped: rows left out, by reason.
+        figures: what was counted and measured while the part was made.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ShardEntry:
     bytes: int
     digest: str
     dropped: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     OUTPUT/data/part-00042.parquet
     OUTPUT/commits/part-00042.json   one commit record a part, written after it
     OUTPUT/rejects.parquet/      rows that were left out, a file for each shard that has any
+    OUTPUT/ranges.json           of int8 and uint8 embeddings, settled before the first part
     OUTPUT/manifest.json         written last: its presence is completion
 
 The parts have a folder to themselves, so that pyarrow, pandas, DuckDB, Ray Data and datasets open it as it is.
@@ -15,7 +16,7 @@ import dataclasses
 import json
 import posixpath
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,8 @@ RUN = "run.json"
 LOCK = "lock.json"
 REJECTS = "rejects.parquet"
 STAGING = "staging"
-_OWN = {RUN, MANIFEST, REJECTS, STAGING, "data", "commits"}
+RANGES = "ranges.json"
+_OWN = {RUN, MANIFEST, REJECTS, STAGING, RANGES, "data", "commits"}
 
 
 def part_name(number: int, shards: int, suffix: str = ".parquet") -> str:
@@ -46,6 +48,7 @@ class Part:
         rows: rows in it.
         first_row: global row number at which the shard begins.
         dropped: rows left out, by reason.
+        figures: what was counted and measured while the part was made.
         beside: further files of the shard, by path within the output.
     """
 
@@ -53,6 +56,7 @@ class Part:
     rows: int
     first_row: int
     dropped: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
     beside: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -79,7 +83,13 @@ class Writer:
             fs.write_atomic(fs.join(self.folder, beside), data)
         fs.write_atomic(self.part_url(name), part.data)
         entry = ShardEntry(
-            name, part.rows, part.first_row, len(part.data), content_digest(part.data), dict(part.dropped)
+            name,
+            part.rows,
+            part.first_row,
+            len(part.data),
+            content_digest(part.data),
+            dict(part.dropped),
+            dict(part.figures),
         )
         record = {**dataclasses.asdict(entry), "lineage": self.lineage}
         fs.write_atomic(_record_url(self.folder, name), json.dumps(record).encode())
@@ -126,6 +136,18 @@ class OutputFolder:
     def manifest(self) -> Manifest | None:
         """The manifest, if the output is complete."""
         return read_manifest(self.folder) if fs.exists(fs.join(self.folder, MANIFEST)) else None
+
+    def begun_lineage(self) -> Lineage | None:
+        """What the output was begun with; None where nothing was begun."""
+        run = self._run()
+        return run["lineage"] if run else None
+
+    def settle(self, name: str, make: Callable[[], Any]) -> Any:
+        """The JSON value in the file `name`; made and written where it is absent, so that all runs use the same."""
+        where = fs.join(self.folder, name)
+        if not fs.exists(where):
+            fs.create_exclusive(where, json.dumps(make()).encode())
+        return json.loads(fs.read_bytes(where))
 
     def check_lineage(self, lineage: Lineage) -> None:
         """Raise OutputError, naming the parts that differ, if what lies here was begun with another lineage."""

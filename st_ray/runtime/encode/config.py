@@ -40,8 +40,21 @@ class EncodeConfig(JobConfig):
     prompt_name: str | None = None
     """Name of one of the prompts in the model's own configuration."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the transformer; pooling and normalisation are always float32."""
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the model. openvino converts it on first use, once a machine. auto: torch on GPUs; on CPUs openvino
+    where it is installed; or what the output was begun with."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the transformer. auto: bfloat16 where the hardware has it (float16 on GPUs that lack it), else
+    float32; or what the output was begun with. float32 gives the numbers of Sentence Transformers' default."""
+
+    min_cosine: float = 0.999
+    """Every actor measures its embeddings of a sample of the corpus by their cosine to those in float32, unless it
+    computes in float32; below this it stops before anything is committed."""
+
+    precision: Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"] = "float32"
+    """What is stored: floats, int8 or uint8 steps between the least and the greatest value that a sample has in each
+    dimension, or bits, eight dimensions a byte."""
 
     normalize: bool = False
     """Scale every embedding to length 1 (models that end in a Normalize module do so anyway)."""
@@ -65,6 +78,9 @@ class EncodeConfig(JobConfig):
     """A row whose text is missing, not a string or not readable: fail before any model is loaded, or skip it, count
     it and list it in rejects.parquet."""
 
+    seed: int = 0
+    """Of the sample of the corpus that --min-cosine and the ranges of int8 and uint8 are measured on."""
+
     check_ids: bool = True
     """Look for duplicate ids before encoding: ids are hashed to 16 bytes while the files are scanned and compared
     exactly, about a second and 50 MB for each million rows. --no-check-ids leaves it out."""
@@ -84,5 +100,7 @@ class EncodeConfig(JobConfig):
             if value is not None and value < 1:
                 name = "--" + flag.replace("_", "-")
                 raise ConfigError(f"{name} {value} must be 1 or more", "give a positive number, or leave it out")
+        if not -1.0 <= self.min_cosine <= 1.0:
+            raise ConfigError(f"--min-cosine {self.min_cosine:g} must be between -1 and 1", "0.999 is the default")
         if self.prompt is not None and self.prompt_name is not None:
             raise ConfigError("--prompt and --prompt-name were both given", "give one of them")

@@ -8,22 +8,32 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 import ray.data
 
 from st_ray.runtime import pipeline
 from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, stamps_digest
+from st_ray.runtime.encode.compute import Compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import ModelFacts, injected_model, inspect_model
-from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize
+from st_ray.runtime.encode.reference import (
+    FOR_COSINE,
+    FOR_RANGES,
+    SampleSize,
+    make_reference,
+    measure_cosine,
+    sample_ranges,
+)
+from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize, TokenEncoder
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.resources import ActorPlan, cluster_can_grow, cluster_nodes, plan_actors
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.store import fs
-from st_ray.store.embeddings import KIND, part_dimension
+from st_ray.store.embeddings import KIND
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import Manifest
-from st_ray.store.output import STAGING, OutputFolder
+from st_ray.store.output import RANGES, STAGING, OutputFolder
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.sources import resolve_inputs
 from st_ray.store.readers.spec import ReadSpec
@@ -54,7 +64,8 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
     output.check_usable()
     model = injected_model(config, loader) if loader else inspect_model(config)
     request = _scan_request(config, output)
-    finished = None if config.overwrite else _finished(output, config, request, model)
+    compute = model.begun_compute(config, None if config.overwrite else output.begun_lineage())
+    finished = None if config.overwrite or compute is None else _finished(output, config, request, model, compute)
     if finished is not None:
         return EncodeResult(finished, output.folder, already_complete=True)
     with ExitStack() as stack:
@@ -64,24 +75,25 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
         if not request.small:
             stack.enter_context(ray_session(config.address, debug=config.debug))
         corpus = prepare_corpus(request)
-        lineage = _lineage(config, request, model, corpus.digest)
-        writer = output.begin(lineage)
+        if compute is not None:
+            output.check_lineage(_lineage(config, request, model, compute, corpus.digest))
         stack.enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
-        actors = _plan_actors(config, len(corpus.shards), model.actor_bytes)
+        actors = _plan_actors(config, compute, len(corpus.shards), model.actor_bytes)
+        if compute is None:
+            compute = model.choose_compute(config, gpu=actors.gpus > 0, nodes=cluster_nodes())
+        lineage = _lineage(config, request, model, compute, corpus.digest)
+        writer = output.begin(lineage)
+        ranges = _settled_ranges(config, corpus, model, compute, output)
         meter = Meter()
         ready = time.monotonic()
-        result = run_stage(_stage(config, corpus, model, actors, meter), output, writer, lock, meter)
+        stage = _stage(config, corpus, model, compute, actors, ranges, meter)
+        result = run_stage(stage, output, writer, lock, meter)
         manifest = Manifest(
             kind=KIND,
             lineage=lineage,
             entries=result.entries,
-            about={
-                **model.about,
-                "dimension": part_dimension(output.folder, result.entries[0]),
-                "source_rows": corpus.rows,
-                "input_stamps": corpus.stamps,
-            },
+            about={**model.about, **_measured(result), "ranges": ranges, **_source(corpus)},
             run=_figures(result, meter.read(), actors, ready - begun),
         )
         output.finish(manifest)
@@ -106,16 +118,20 @@ def _scan_request(config: EncodeConfig, output: OutputFolder) -> ScanRequest:
     )
 
 
-def _finished(output: OutputFolder, config: EncodeConfig, request: ScanRequest, model: ModelFacts) -> Manifest | None:
+def _finished(
+    output: OutputFolder, config: EncodeConfig, request: ScanRequest, model: ModelFacts, compute: Compute
+) -> Manifest | None:
     """The manifest of an output that needs no work, found without scanning the input again."""
     manifest = output.manifest()
     if manifest is None or manifest.about.get("input_stamps") != stamps_digest(request.files):
         return None
-    output.check_lineage(_lineage(config, request, model, manifest.lineage["input"]))
+    output.check_lineage(_lineage(config, request, model, compute, manifest.lineage["input"]))
     return manifest
 
 
-def _lineage(config: EncodeConfig, request: ScanRequest, model: ModelFacts, input_digest: str) -> Lineage:
+def _lineage(
+    config: EncodeConfig, request: ScanRequest, model: ModelFacts, compute: Compute, input_digest: str
+) -> Lineage:
     return {
         "input": input_digest,
         "id_column": request.spec.id_column,
@@ -125,26 +141,67 @@ def _lineage(config: EncodeConfig, request: ScanRequest, model: ModelFacts, inpu
         "on_bad_row": config.on_bad_row,
         "shard_rows": config.shard_rows,
         "keep_text": config.keep_text,
-        **model.lineage,
+        **model.settings,
+        "backend": compute.backend,
+        "dtype": compute.dtype,
     }
 
 
-def _plan_actors(config: EncodeConfig, shards: int, actor_bytes: int) -> ActorPlan:
+def _plan_actors(config: EncodeConfig, compute: Compute | None, shards: int, actor_bytes: int) -> ActorPlan:
+    on_cpus = config.gpus_per_actor is None and "openvino" in (config.backend, compute.backend if compute else "")
     return plan_actors(
         cluster_nodes(),
         shards=shards,
         actor_bytes=actor_bytes,
         actors=config.actors,
-        gpus_per_actor=config.gpus_per_actor,
+        gpus_per_actor=0.0 if on_cpus else config.gpus_per_actor,
         cpus_per_actor=config.cpus_per_actor,
         can_grow=cluster_can_grow(),
     )
 
 
-def _stage(config: EncodeConfig, corpus: Corpus, model: ModelFacts, actors: ActorPlan, meter: Meter) -> Stage:
-    read = ReadAndTokenize(model.loader, corpus.spec, model.prompt, config.on_bad_row, config.keep_text)
+def _reference_task(config: EncodeConfig, corpus: Corpus, model: ModelFacts, compute: Compute, size: SampleSize) -> Any:
+    """A Ray object that will be the `Reference`; it holds no CPU, so that it never waits for one."""
+    task = ray.remote(make_reference).options(num_cpus=0)
+    loader = model.loader_for(Compute(compute.backend, "float32"))
+    return task.remote(loader, corpus.shards, corpus.spec, model.prompt, config.seed, size)
+
+
+def _settled_ranges(
+    config: EncodeConfig, corpus: Corpus, model: ModelFacts, compute: Compute, output: OutputFolder
+) -> list[list[float]] | None:
+    """The ranges of int8 and uint8, `[2, d]`: those of the output where it was begun, else those of a sample."""
+    if config.precision not in ("int8", "uint8"):
+        return None
+
+    def make() -> list[list[float]] | None:
+        reference = pipeline.result_of(_reference_task(config, corpus, model, compute, FOR_RANGES))
+        return sample_ranges(reference, config.normalize)
+
+    return output.settle(RANGES, make)
+
+
+def _measure(reference: Any, least: float, encoder: TokenEncoder) -> dict[str, float]:
+    return {"cosine": measure_cosine(encoder, pipeline.result_of(reference), least)}
+
+
+def _stage(
+    config: EncodeConfig,
+    corpus: Corpus,
+    model: ModelFacts,
+    compute: Compute,
+    actors: ActorPlan,
+    ranges: list[list[float]] | None,
+    meter: Meter,
+) -> Stage:
+    loader = model.loader_for(compute)
+    read = ReadAndTokenize(loader, corpus.spec, model.prompt, config.on_bad_row, config.keep_text)
+    measure = None
+    if compute.dtype != "float32":
+        reference = _reference_task(config, corpus, model, compute, FOR_COSINE)
+        measure = functools.partial(_measure, reference, config.min_cosine)
     make_encoder = functools.partial(
-        Encode, model.loader, actors.threads, config.normalize, config.batch_tokens, meter.client()
+        Encode, loader, actors.threads, config.normalize, config.batch_tokens, meter.client(), measure
     )
 
     def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
@@ -157,7 +214,7 @@ def _stage(config: EncodeConfig, corpus: Corpus, model: ModelFacts, actors: Acto
         tasks=corpus.shards,
         rows=[shard.rows for shard in corpus.shards],
         connect=connect,
-        finish=MakePart(),
+        finish=MakePart(config.precision, ranges),
         writers=max(1, actors.maximum // 2),
         describe=_describe,
     )
@@ -167,16 +224,28 @@ def _describe(shard: ShardPlan) -> str:
     return f"rows {shard.first_row:,} to {shard.first_row + shard.rows - 1:,}"
 
 
+def _source(corpus: Corpus) -> dict[str, Any]:
+    return {"source_rows": corpus.rows, "input_stamps": corpus.stamps}
+
+
+def _measured(result: StageResult) -> dict[str, Any]:
+    """What the actors found out about the embeddings."""
+    dimensions, cosines = ([entry.figures.get(name) for entry in result.entries] for name in ("dimension", "cosine"))
+    measured = [cosine for cosine in cosines if cosine is not None]
+    return {"dimension": dimensions[0], "min_cosine_to_float32": round(min(measured), 6) if measured else None}
+
+
 def _figures(result: StageResult, totals: dict[str, float], actors: ActorPlan, before_stage: float) -> dict[str, Any]:
-    """Counts and rates of this run; rows that an earlier run had committed are not in them."""
+    """Counts and rates of this run; what an earlier run had committed is not in them."""
+    counts = {name: int(sum(entry.figures[name] for entry in result.fresh)) for name in ("tokens", "repeated")}
     return {
         "actors": actors.maximum,
         "threads_per_actor": actors.threads,
         "gpus_per_actor": actors.gpus,
         "shards_done_before": result.done_before,
         "rows": result.rows,
-        "repeated_texts": int(totals.get("repeated", 0)),
-        "tokens": int(totals.get("tokens", 0)),
+        "repeated_texts": counts["repeated"],
+        "tokens": counts["tokens"],
         "seconds_before_stage": round(before_stage, 3),
         "seconds_to_first_commit": round(before_stage + result.first_commit_seconds, 3),
         "seconds": round(before_stage + result.seconds, 3),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from st_ray.core.errors import ModelError
+from st_ray.models.backend import check_openvino
 from st_ray.models.folder import ModelFolder, check_weights, read_model_folder
 from st_ray.models.source import model_digest, resolve_model
+from st_ray.runtime.encode.compute import FLOAT32, OWN, Compute, begun_compute, choose_compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, Tokenizer
+from st_ray.runtime.resources import Node
 
 
 @dataclass(frozen=True)
@@ -20,21 +24,20 @@ class ModelLoader:
 
     model: str
     digest: str
-    dtype: str
     max_seq_length: int | None
     truncate_dim: int | None
     trust_remote_code: bool
     allow_pickle: bool
+    compute: Compute = FLOAT32
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the model folder, which is fetched if this machine lacks it."""
-        from st_ray.models.tokenizer import TextTokenizer
+        from st_ray.models.tokenizer_cache import cached_tokenizer
 
-        return TextTokenizer(
-            self._folder(), max_seq_length=self.max_seq_length, trust_remote_code=self.trust_remote_code
-        )
+        folder = read_model_folder(self._path())
+        return cached_tokenizer(folder, self.digest, self.max_seq_length, self.trust_remote_code)
 
-    def encoder(self, threads: int) -> TokenEncoder:
+    def encoder(self, threads: int | None) -> TokenEncoder:
         """The model on this actor's GPU, or with `threads` CPU threads.
 
         Raises:
@@ -42,15 +45,10 @@ class ModelLoader:
         """
         from st_ray.models.bi_encoder import BiEncoder
 
-        path = resolve_model(self.model)
-        if model_digest(path) != self.digest:
-            raise ModelError(
-                f"{path} on {socket.gethostname()} is not the model that the driver sees under {self.model!r}",
-                "give every machine the same model, for instance by an s3:// folder",
-            )
         return BiEncoder(
-            path,
-            dtype=self.dtype,
+            self._path(),
+            backend=self.compute.backend,
+            dtype=self.compute.dtype,
             threads=threads,
             max_seq_length=self.max_seq_length,
             truncate_dim=self.truncate_dim,
@@ -58,8 +56,14 @@ class ModelLoader:
             allow_pickle=self.allow_pickle,
         )
 
-    def _folder(self) -> ModelFolder:
-        return read_model_folder(resolve_model(self.model))
+    def _path(self) -> Path:
+        path = resolve_model(self.model)
+        if model_digest(path) != self.digest:
+            raise ModelError(
+                f"{path} on {socket.gethostname()} is not the model that the driver sees under {self.model!r}",
+                "give every machine the same model, for instance by an s3:// folder",
+            )
+        return path
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,39 @@ class ModelFacts:
     """A checked model: how workers load it, the prompt to use, and what identifies its embeddings.
 
     Attributes:
-        lineage: everything of the model and its settings that changes an embedding.
+        settings: everything of the model and its settings that changes an embedding, but for how it is computed.
         about: what a reader of the store wants to know.
+        folder: None for an encoder of the caller's own, which computes as it likes.
         actor_bytes: memory that an actor with this model takes, roughly.
     """
 
     loader: EncoderLoader
     prompt: str
-    lineage: Mapping[str, Any]
+    settings: Mapping[str, Any]
     about: Mapping[str, Any]
+    folder: ModelFolder | None = None
     actor_bytes: int = 0
+
+    def begun_compute(self, config: EncodeConfig, begun: Mapping[str, Any] | None) -> Compute | None:
+        """How it is computed, as far as that is known before the machines are (see `compute.begun_compute`).
+
+        Raises:
+            ConfigError: it cannot be computed so.
+        """
+        if self.folder is None:
+            return OWN
+        compute = begun_compute(config, begun)
+        if compute is not None and compute.backend == "openvino":
+            check_openvino(self.folder, compute.dtype)
+        return compute
+
+    def choose_compute(self, config: EncodeConfig, gpu: bool, nodes: Sequence[Node]) -> Compute:
+        """How it is computed on these machines (see `compute.choose_compute`)."""
+        return OWN if self.folder is None else choose_compute(config, self.folder, gpu, nodes)
+
+    def loader_for(self, compute: Compute) -> EncoderLoader:
+        """The loader of an encoder that computes so."""
+        return replace(self.loader, compute=compute) if isinstance(self.loader, ModelLoader) else self.loader
 
 
 def inspect_model(config: EncodeConfig) -> ModelFacts:
@@ -94,7 +121,6 @@ def inspect_model(config: EncodeConfig) -> ModelFacts:
     loader = ModelLoader(
         model=config.model,
         digest=digest,
-        dtype=config.dtype,
         max_seq_length=config.max_seq_length,
         truncate_dim=config.truncate_dim,
         trust_remote_code=config.trust_remote_code,
@@ -103,7 +129,7 @@ def inspect_model(config: EncodeConfig) -> ModelFacts:
     about = {"model": config.model, "similarity": folder.similarity_fn_name}
     weights = sum(file.stat().st_size for ending in ("safetensors", "bin") for file in path.rglob(f"*.{ending}"))
     # The process with its libraries, and the weights as they lie in the file, in the model and packed for the CPU.
-    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about, (1 << 30) + 3 * weights)
+    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about, folder, (1 << 30) + 3 * weights)
 
 
 def injected_model(config: EncodeConfig, loader: EncoderLoader) -> ModelFacts:
@@ -116,9 +142,8 @@ def _settings(config: EncodeConfig, digest: str, prompt: str) -> dict[str, Any]:
     return {
         "model": digest,
         "prompt": prompt,
-        "backend": "torch",
-        "dtype": config.dtype,
         "normalize": config.normalize,
         "truncate_dim": config.truncate_dim,
         "max_seq_length": config.max_seq_length,
+        "precision": config.precision,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from st_ray.core.errors import ShardError
 from st_ray.models.tokenizer import TokenizedTexts
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
+from st_ray.scoring.quantization import quantize_embeddings
 from st_ray.store.embeddings import parquet_bytes, part_bytes, text_digests
 from st_ray.store.output import REJECTS, Part
 from st_ray.store.readers.plan import ShardPlan
@@ -36,9 +37,9 @@ class TokenEncoder(Protocol):
         self,
         tokens: TokenizedTexts,
         *,
-        normalize: bool,
-        batch_tokens: int | None,
-        on_batch: Callable[[int, int], None] | None,
+        normalize: bool = False,
+        batch_tokens: int | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """float32 `[n, d]` in the order of the texts; `on_batch(rows, tokens)` is called after each batch."""
 
@@ -49,8 +50,8 @@ class EncoderLoader(Protocol):
     def tokenizer(self) -> Tokenizer:
         """For CPU tasks: no weights are loaded."""
 
-    def encoder(self, threads: int) -> TokenEncoder:
-        """For actors: the model, with `threads` compute threads."""
+    def encoder(self, threads: int | None) -> TokenEncoder:
+        """For actors: the model, with `threads` compute threads; None for the library's own number."""
 
     def __hash__(self) -> int:
         """Equal loaders load the same: a worker keeps what it has loaded."""
@@ -100,12 +101,24 @@ def _meta(block: TextBlock, keep_text: bool) -> pa.Table:
 
 
 class Encode:
-    """Second step, in an actor: the model, loaded once, over the shard's tokens."""
+    """Second step, in an actor: the model, loaded once, over the shard's tokens.
+
+    Args:
+        measure: measures the encoder once it is loaded, and raises where it is not good enough; its results are noted
+            with every part.
+    """
 
     def __init__(
-        self, loader: EncoderLoader, threads: int, normalize: bool, batch_tokens: int | None, meter: Any
+        self,
+        loader: EncoderLoader,
+        threads: int,
+        normalize: bool,
+        batch_tokens: int | None,
+        meter: Any,
+        measure: Callable[[TokenEncoder], Mapping[str, float]] | None = None,
     ) -> None:
         self._encoder = loader.encoder(threads)
+        self._measured = measure(self._encoder) if measure else {}
         self._normalize = normalize
         self._batch_tokens = batch_tokens
         self._meter = meter
@@ -127,9 +140,11 @@ class Encode:
         )
         _check_finite(unique, inverse, row)
         embedding = unique if len(unique) == len(inverse) else unique[inverse]
-        self._meter.add(seconds=time.perf_counter() - begun, repeated=len(inverse) - len(unique))
+        self._meter.add(seconds=time.perf_counter() - begun)
         self._meter.flush()
-        return {"embedding": embedding} | {name: row[name] for name in ("meta", "rejects", "first_row")}
+        figures = {"tokens": len(tokens.flat), "repeated": len(inverse) - len(unique), **self._measured}
+        kept = {name: row[name] for name in ("meta", "rejects", "first_row")}
+        return {"embedding": embedding, "figures": pack(figures), **kept}
 
 
 def _check_finite(unique: np.ndarray, inverse: np.ndarray, row: Row) -> None:
@@ -148,17 +163,28 @@ def _check_finite(unique: np.ndarray, inverse: np.ndarray, row: Row) -> None:
 
 @dataclass(frozen=True)
 class MakePart:
-    """Last step: the part's Parquet bytes, and the rows that were left out as a file beside it."""
+    """Last step: the part's Parquet bytes, and the rows that were left out as a file beside it.
+
+    Attributes:
+        precision: of the stored embeddings.
+        ranges: `[2, d]`, for int8 and uint8; see `quantize_embeddings`.
+    """
+
+    precision: str = "float32"
+    ranges: Sequence[Sequence[float]] | None = None
 
     def __call__(self, row: Row) -> Part:
         """The part, ready to be published."""
         meta: pa.Table = unpack(row["meta"])
         rejects: pa.Table = unpack(row["rejects"])
+        embedding = np.asarray(row["embedding"], np.float32)
+        stored: Any = quantize_embeddings(embedding, self.precision, ranges=self.ranges)
         return Part(
-            data=part_bytes(meta, np.asarray(row["embedding"], np.float32)),
+            data=part_bytes(meta, stored),
             rows=len(meta),
             first_row=int(row["first_row"]),
             dropped=_count(rejects["reason"].to_pylist()),
+            figures=unpack(row["figures"]) | {"dimension": embedding.shape[1]},
             beside={f"{REJECTS}/{row['name']}": parquet_bytes(rejects)} if len(rejects) else {},
         )
 

@@ -11,9 +11,12 @@ def encode_summary(result: EncodeResult) -> str:
     manifest, run = result.manifest, result.manifest.run
     lines = {
         "rows": f"{manifest.rows:,} in {len(manifest.entries):,} shards, {human_bytes(manifest.total_bytes)}",
-        "embedding": f"float32[{manifest.about['dimension']}]",
-        "model": f"{manifest.about['model']} ({manifest.lineage['dtype']})",
+        "embedding": f"{manifest.lineage['precision']}[{manifest.about['dimension']:g}]",
+        "model": f"{manifest.about['model']}, {manifest.lineage['backend']} in {manifest.lineage['dtype']}",
     }
+    cosine = manifest.about["min_cosine_to_float32"]
+    if cosine is not None:
+        lines["cosine"] = f"{cosine:.5f} at least, to float32, over a sample"
     if manifest.dropped:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())
         total = sum(manifest.dropped.values())

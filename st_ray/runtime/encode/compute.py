@@ -1,0 +1,67 @@
+"""Which backend and dtype a run computes with: what the flags say, what it was begun with, else what is fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from st_ray.core.errors import ConfigError
+from st_ray.models.backend import check_openvino, choose_backend, cpu_has_bfloat16
+from st_ray.models.folder import ModelFolder
+from st_ray.models.specs import StaticEmbeddingSpec
+from st_ray.runtime.encode.config import EncodeConfig
+from st_ray.runtime.resources import Node
+
+AUTO = "auto"
+_GPUS_WITHOUT_BFLOAT16 = {"K80", "P4", "P100", "V100", "T4"}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A backend and the dtype it computes in."""
+
+    backend: str
+    dtype: str
+
+
+FLOAT32 = Compute("torch", "float32")
+OWN = Compute("own", "float32")
+"""An encoder of the caller's own."""
+
+
+def begun_compute(config: EncodeConfig, lineage: Mapping[str, Any] | None) -> Compute | None:
+    """What the flags say, and where they say `auto` what the output was begun with; None where that leaves a gap."""
+    begun = lineage or {}
+    backend = config.backend if config.backend != AUTO else begun.get("backend", AUTO)
+    dtype = config.dtype if config.dtype != AUTO else begun.get("dtype", AUTO)
+    return None if AUTO in (backend, dtype) else Compute(backend, dtype)
+
+
+def choose_compute(config: EncodeConfig, folder: ModelFolder, gpu: bool, nodes: Sequence[Node]) -> Compute:
+    """The flags' backend and dtype; for `auto`, the fastest here.
+
+    Args:
+        gpu: whether the actors have GPUs.
+        nodes: the cluster's machines; the CPUs are taken to be like this one's.
+
+    Raises:
+        ConfigError: the backend is not installed, cannot run this model in this dtype, or does not run on GPUs.
+    """
+    backend = config.backend if config.backend != AUTO else choose_backend(folder, gpu)
+    if backend == "openvino" and gpu:
+        raise ConfigError(
+            "--backend openvino runs on CPUs, and the actors have GPUs", "use --backend torch, or --gpus-per-actor 0"
+        )
+    static = isinstance(folder.first, StaticEmbeddingSpec)
+    dtype = config.dtype if config.dtype != AUTO else "float32" if static else _fastest_dtype(gpu, nodes)
+    if backend == "openvino":
+        check_openvino(folder, dtype)
+    return Compute(backend, dtype)
+
+
+def _fastest_dtype(gpu: bool, nodes: Sequence[Node]) -> str:
+    if not gpu:
+        return "bfloat16" if cpu_has_bfloat16() else "float32"
+    kinds = {node.accelerator for node in nodes if node.gpus}
+    return "float16" if kinds & _GPUS_WITHOUT_BFLOAT16 else "bfloat16"
