@@ -129,7 +129,7 @@ def _search(store: str, k: int) -> list[StoreHits]:
     from st_ray.models.bi_encoder import BiEncoder
     from st_ray.search.exact import search_store
 
-    queries = BiEncoder(resolve_model(MODEL)).encode(QUESTIONS)
+    queries = BiEncoder(resolve_model(MODEL), backend="auto").encode(QUESTIONS)
     return search_store(store, queries, k)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from st_ray.core.errors import ConfigError, InputError, ModelError
 from st_ray.models.folder import read_model_folder
 from st_ray.models.tokenizer import TextTokenizer, TokenizedTexts
+from st_ray.models.tokenizer_cache import cached_tokenizer
 from tests.models.tiny_models import (
     POSITIONS,
     TEXTS,
@@ -106,19 +107,41 @@ def test_a_bad_text_is_named(architecture: str, bad: object, tmp_path: Path) -> 
         ours.tokenize("not a list")
 
 
-def test_pickled_tokenizer_needs_neither_transformers_nor_torch(tmp_path: Path) -> None:
-    ours = tokenizer_of(save_tiny_backbone(tmp_path / "model"))
-    (tmp_path / "pickle").write_bytes(pickle.dumps(ours))
+def test_a_kept_tokenizer_needs_neither_transformers_nor_torch(tmp_path: Path) -> None:
+    folder = save_tiny_backbone(tmp_path / "model")
     program = (
-        "import pathlib, pickle, sys\n"
-        "tokenizer = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
-        "print(tokenizer.tokenize(['the cat', '[SEP]']).flat.tolist())\n"
+        "import sys\n"
+        "from st_ray.models.folder import read_model_folder\n"
+        "from st_ray.models.tokenizer_cache import cached_tokenizer\n"
+        "tokenizer = cached_tokenizer(read_model_folder(sys.argv[1]), 'digest', 6, False)\n"
+        "print(tokenizer.tokenize(['the cat', '[SEP]', 'a a a a a a a a']).flat.tolist(), tokenizer.max_seq_length)\n"
         "print('torch' in sys.modules or 'transformers' in sys.modules)\n"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "pickle")], check=True, capture_output=True, text=True
+    environment = os.environ | {"ST_RAY_CACHE": str(tmp_path / "cache")}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", program, str(folder)], check=True, capture_output=True, text=True, env=environment
+        ).stdout.splitlines()
+        for _ in range(2)
     )
-    assert output.stdout.splitlines() == [str(ours.tokenize(["the cat", "[SEP]"]).flat.tolist()), "False"]
+    assert first[0] == second[0]
+    assert first[0] == f"{tokenizer_of(folder, 6).tokenize(['the cat', '[SEP]', 'a a a a a a a a']).flat.tolist()} 6"
+    assert [first[1], second[1]] == ["True", "False"]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "llama", "xlnet", "t5", "byt5"])
+def test_a_kept_tokenizer_is_the_same(architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ST_RAY_CACHE", str(tmp_path / "cache"))
+    folder = read_model_folder(save_tiny_backbone(tmp_path / "model", architecture))
+    ours = tokenizer_of(folder.path)
+    for _ in range(2):
+        kept = cached_tokenizer(folder, "digest", None, False)
+        for prompt in ("", "query: "):
+            expected, found = ours.tokenize(TEXTS, prompt), kept.tokenize(TEXTS, prompt)
+            assert rows(found) == rows(expected)
+            assert found.prompt_length == expected.prompt_length
+            assert (found.type_ids is None) == (expected.type_ids is None)
+    assert len(list((tmp_path / "cache" / "tokenizers").iterdir())) == 1
 
 
 def test_damaged_tokenizer(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_a_corpus_is_encoded_as_the_peer_does(tmp_path: Path) -> None:
     beir.mkdir()
     (beir / "corpus.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
     command = ["--input", beir, "--model", MODEL, "--output", out, "--shard-rows", 100, "--keep-text"]
+    command += ["--dtype", "float32"]
     ended = run(*command)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == f"done: {out}"

@@ -106,7 +106,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("change", "loader", "named"),
     [
         ({"prompt": "query: "}, StubLoader(), "prompt"),
-        ({"dtype": "bfloat16"}, StubLoader(), "dtype"),
+        ({"precision": "float16"}, StubLoader(), "precision"),
         ({"normalize": True}, StubLoader(), "normalize"),
         ({"shard_rows": 11}, StubLoader(), "shard_rows"),
         ({}, StubLoader(dimension=4), "model"),

@@ -28,7 +28,8 @@ def sample_texts(shards: Sequence[ShardPlan], spec: ReadSpec, count: int, seed: 
     firsts = np.array([shard.first_row for shard in shards])
     runs = -(-count // _RUN_ROWS)
     # One place in each of as many equal stretches: spread out, and hardly ever twice the same row.
-    places = (np.arange(runs) + np.random.default_rng(seed).random(runs)) * (total - _RUN_ROWS) / runs
+    stretch = max(1, total - _RUN_ROWS + 1) / runs
+    places = (np.arange(runs) + np.random.default_rng(seed).random(runs)) * stretch
     texts: list[str] = []
     for place in places.astype(np.int64).tolist():
         shard = shards[int(np.searchsorted(firsts, place, side="right")) - 1]

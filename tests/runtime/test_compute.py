@@ -1,0 +1,60 @@
+"""Which backend and dtype: the flags first, then what was begun, then the hardware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from st_ray.core.errors import ConfigError
+from st_ray.models.folder import ModelFolder, read_model_folder
+from st_ray.runtime.encode import compute
+from st_ray.runtime.encode.compute import Compute, begun_compute, choose_compute
+from st_ray.runtime.encode.config import EncodeConfig
+from st_ray.runtime.resources import Node
+from tests.models.tiny_models import save_tiny_model, save_tiny_static
+
+CPUS = [Node(8, 0)]
+
+
+def config(**flags: Any) -> EncodeConfig:
+    return EncodeConfig(input=("c.jsonl",), model="m", output="o", **flags)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    return read_model_folder(save_tiny_model(tmp_path_factory.mktemp("compute") / "model"))
+
+
+def test_what_was_begun_fills_in_for_auto() -> None:
+    begun = {"backend": "torch", "dtype": "float16", "prompt": ""}
+    assert begun_compute(config(), begun) == Compute("torch", "float16")
+    assert begun_compute(config(dtype="float32"), begun) == Compute("torch", "float32")
+    assert begun_compute(config(dtype="float32"), None) is None
+    assert begun_compute(config(dtype="float32", backend="openvino"), None) == Compute("openvino", "float32")
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_cpus(has: bool, dtype: str, folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "cpu_has_bfloat16", lambda: has)
+    assert choose_compute(config(), folder, False, CPUS) == Compute("openvino", dtype)
+    assert choose_compute(config(backend="torch"), folder, False, CPUS) == Compute("torch", dtype)
+    monkeypatch.setattr("st_ray.models.backend._openvino_installed", lambda: False)
+    assert choose_compute(config(), folder, False, CPUS) == Compute("torch", dtype)
+    with pytest.raises(ConfigError, match=r"openvino is not installed[\s\S]*st-ray\[cpu\]"):
+        choose_compute(config(backend="openvino"), folder, False, CPUS)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("A10G", "bfloat16"), ("T4", "float16"), ("", "bfloat16")])
+def test_gpus(kind: str, dtype: str, folder: ModelFolder) -> None:
+    nodes = [Node(8, 0), Node(8, 1, accelerator=kind)]
+    assert choose_compute(config(), folder, True, nodes) == Compute("torch", dtype)
+    assert choose_compute(config(dtype="float32"), folder, True, nodes) == Compute("torch", "float32")
+    with pytest.raises(ConfigError, match="runs on CPUs, and the actors have GPUs"):
+        choose_compute(config(backend="openvino"), folder, True, nodes)
+
+
+def test_a_static_table_is_looked_up_in_float32(tmp_path: Path) -> None:
+    static = read_model_folder(save_tiny_static(tmp_path / "static"))
+    assert choose_compute(config(), static, False, CPUS) == Compute("torch", "float32")
