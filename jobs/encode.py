@@ -13,11 +13,13 @@ def main() -> None:
 
 def _run(config: EncodeConfig) -> str:
     # Ray and the model libraries load after the flags are known to be good.
+    from st_ray.runtime.clock import process_seconds
     from st_ray.runtime.encode.job import encode
     from st_ray.runtime.encode.summary import encode_summary
 
+    imports = process_seconds()
     result = encode(config)
-    print(encode_summary(result), flush=True)
+    print(encode_summary(result, imports), flush=True)
     return result.folder
 
 

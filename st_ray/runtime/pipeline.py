@@ -11,19 +11,24 @@ import pickle
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-import ray.data
 
 from st_ray.core.errors import ShardError, StRayError
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan
+
+if TYPE_CHECKING:
+    # It takes most of a second to import, which workers that run none of its tasks can do without.
+    import ray.data
 
 Row = dict[str, Any]
 
 
 def start_rows(tasks: list[tuple[int, str, Any]]) -> ray.data.Dataset:
     """A dataset with one block a task from `(number, part name, picklable descriptor)`."""
+    import ray.data
+
     rows = [{"shard": number, "name": name, "task": pack(task)} for number, name, task in tasks]
     return ray.data.from_items(rows, override_num_blocks=len(rows))
 
@@ -47,6 +52,8 @@ def map_tasks(
     ds: ray.data.Dataset, step: Callable[[Row], Row], *, size: int, cpus: float = TASK_CPUS
 ) -> ray.data.Dataset:
     """Run the plain function `step` on each shard in at most `size` CPU tasks at once."""
+    import ray.data
+
     return ds.map(_Guarded(step), num_cpus=cpus, compute=ray.data.TaskPoolStrategy(size=size))
 
 
@@ -61,6 +68,8 @@ def map_actors(
     Args:
         careful: one shard at a time an actor, so that a shard that kills its process takes no other with it.
     """
+    import ray.data
+
     with warnings.catch_warnings():
         # max_restarts and max_task_retries pass through **ray_remote_args, which Ray announces to remove in 2.64.
         warnings.simplefilter("ignore", DeprecationWarning)

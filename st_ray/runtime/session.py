@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -51,6 +52,8 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
         os.environ.setdefault("RAY_metrics_report_interval_ms", "60000")
         options |= {"include_dashboard": False, "object_store_memory": _object_store_bytes()}
+    # ray.init mostly waits for processes to come up; meanwhile the driver can load what it needs next.
+    threading.Thread(target=importlib.import_module, args=("ray.data",), daemon=True).start()
     try:
         with nullcontext() if debug else _held_back_stderr():
             ray.init(address=address, **options)

@@ -11,9 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
-
-import ray.data
+from typing import TYPE_CHECKING, Any
 
 from st_ray.core.errors import OutputError, ShardError, StRayError
 from st_ray.runtime import pipeline
@@ -23,6 +21,9 @@ from st_ray.runtime.progress import Progress, Snapshot
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import OutputFolder, Part, Writer, part_name
+
+if TYPE_CHECKING:
+    import ray.data
 
 ATTEMPTS = 4
 """Passes over what is missing: so often may a shard lose its actor, node or memory before the run ends without it."""
@@ -95,6 +96,7 @@ class _Tally:
         self.rows_to_do = sum(self._rows[name] for name in self.names if name not in self.done)
         self.failures: dict[str, StRayError] = {}
         self._started = time.monotonic()
+        self._began_at = time.time()
         self._fresh: list[ShardEntry] = []
         self._commits: list[tuple[float, int]] = []
 
@@ -105,23 +107,27 @@ class _Tally:
     def todo(self) -> list[int]:
         return [n for n, name in enumerate(self.names) if name not in self.done and name not in self.failures]
 
-    def commit(self, entry: ShardEntry) -> None:
+    def commit(self, entry: ShardEntry, at: float) -> None:
+        """Note a part that was committed at the wall-clock time `at`; its receipt may take a while to come here."""
         self.done[entry.name] = entry
         self._fresh.append(entry)
-        self._commits.append((time.monotonic() - self._started, self._rows[entry.name]))
+        # Machines' clocks differ: never before the start, never in the future.
+        moment = min(max(at - self._began_at, 0.0), time.monotonic() - self._started)
+        self._commits.append((moment, self._rows[entry.name]))
 
     def result(self) -> StageResult:
-        times = [at for at, _ in self._commits] or [0.0]
-        rows = sum(count for _, count in self._commits)
-        span = times[-1] - times[0]
+        commits = sorted(self._commits) or [(0.0, 0)]
+        rows = sum(count for _, count in commits)
+        first = commits[0][0]
+        span = commits[-1][0] - first
         return StageResult(
             entries=tuple(self.done[name] for name in self.names),
             fresh=tuple(self._fresh),
             done_before=self.before,
             rows=rows,
             seconds=time.monotonic() - self._started,
-            first_commit_seconds=times[0],
-            steady_rate=(rows - self._commits[0][1]) / span if span else 0.0,
+            first_commit_seconds=first,
+            steady_rate=(rows - commits[0][1]) / span if span else 0.0,
         )
 
 
@@ -163,7 +169,7 @@ def _run_pass(
                 raise OutputError(f"another job took over {writer.folder}; this one stopped", "run one job an output")
             failure = pipeline.failure_of(row)
             if failure is None:
-                tally.commit(pipeline.unpack(row["entry"]))
+                tally.commit(pipeline.unpack(row["entry"]), row["at"])
             else:
                 tally.failures[row["name"]] = failure
             if tally.hopeless:
@@ -188,7 +194,8 @@ class _Commit:
         self._writer = writer
 
     def __call__(self, row: Row) -> Row:
-        return {"entry": pipeline.pack(self._writer.commit(row["name"], self._finish(row)))}
+        entry = self._writer.commit(row["name"], self._finish(row))
+        return {"entry": pipeline.pack(entry), "at": time.time()}
 
 
 def _raise_if_incomplete(stage: Stage, tally: _Tally) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-import ray.data
 
 from st_ray.runtime import pipeline
+from st_ray.runtime.clock import Laps
 from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, stamps_digest
 from st_ray.runtime.encode.compute import Compute
 from st_ray.runtime.encode.config import EncodeConfig
@@ -38,6 +37,9 @@ from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.sources import resolve_inputs
 from st_ray.store.readers.spec import ReadSpec
 
+if TYPE_CHECKING:
+    import ray.data
+
 
 @dataclass(frozen=True)
 class EncodeResult:
@@ -59,7 +61,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
         StRayError: bad input, model, output or resources, before any model is loaded where that is possible;
             ShardError if some shards failed (the others stay committed).
     """
-    begun = time.monotonic()
+    laps = Laps()
     output = OutputFolder(config.output, KIND)
     output.check_usable()
     model = injected_model(config, loader) if loader else inspect_model(config)
@@ -73,12 +75,16 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
         if config.overwrite:
             output.clear()
         if not request.small:
+            laps.end("input and model")
             stack.enter_context(ray_session(config.address, debug=config.debug))
+            laps.end("Ray")
         corpus = prepare_corpus(request)
         if compute is not None:
             output.check_lineage(_lineage(config, request, model, compute, corpus.digest))
+        laps.end("input and model")
         stack.enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
+        laps.end("Ray")
         actors = _plan_actors(config, compute, len(corpus.shards), model.actor_bytes)
         if compute is None:
             compute = model.choose_compute(config, gpu=actors.gpus > 0, nodes=cluster_nodes())
@@ -86,7 +92,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
         writer = output.begin(lineage)
         ranges = _settled_ranges(config, corpus, model, compute, output)
         meter = Meter()
-        ready = time.monotonic()
+        laps.end("plan")
         stage = _stage(config, corpus, model, compute, actors, ranges, meter)
         result = run_stage(stage, output, writer, lock, meter)
         manifest = Manifest(
@@ -94,7 +100,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
             lineage=lineage,
             entries=result.entries,
             about={**model.about, **_measured(result), "ranges": ranges, **_source(corpus)},
-            run=_figures(result, meter.read(), actors, ready - begun),
+            run=_figures(result, meter.read(), actors, laps.seconds),
         )
         output.finish(manifest)
     return EncodeResult(manifest, output.folder)
@@ -235,8 +241,11 @@ def _measured(result: StageResult) -> dict[str, Any]:
     return {"dimension": dimensions[0], "min_cosine_to_float32": round(min(measured), 6) if measured else None}
 
 
-def _figures(result: StageResult, totals: dict[str, float], actors: ActorPlan, before_stage: float) -> dict[str, Any]:
+def _figures(
+    result: StageResult, totals: dict[str, float], actors: ActorPlan, start_up: dict[str, float]
+) -> dict[str, Any]:
     """Counts and rates of this run; what an earlier run had committed is not in them."""
+    before_stage = sum(start_up.values())
     counts = {name: int(sum(entry.figures[name] for entry in result.fresh)) for name in ("tokens", "repeated")}
     return {
         "actors": actors.maximum,
@@ -246,8 +255,7 @@ def _figures(result: StageResult, totals: dict[str, float], actors: ActorPlan, b
         "rows": result.rows,
         "repeated_texts": counts["repeated"],
         "tokens": counts["tokens"],
-        "seconds_before_stage": round(before_stage, 3),
-        "seconds_to_first_commit": round(before_stage + result.first_commit_seconds, 3),
+        "start_up_seconds": {**start_up, "first shard": round(result.first_commit_seconds, 2)},
         "seconds": round(before_stage + result.seconds, 3),
         "model_seconds": round(totals.get("seconds", 0.0), 3),
         "rows_per_second_after_first_commit": round(result.steady_rate, 1),
