@@ -47,7 +47,7 @@ def _names_rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.
 def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Sequence[str] | None = None) -> None:
     """Parse, run, and exit: 0 when `job` returns the output's place, else with one message and a non-zero status.
 
-    `job` prints its summary; the last line of a success is `done: OUTPUT`.
+    `job` prints its summary; the last line of a success is `done: OUTPUT`, unless there is none.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -69,7 +69,8 @@ def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Seque
             StRayError(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened"), "", debug
         )
         sys.exit(EXIT_FAILED)
-    print(f"done: {place}", flush=True)
+    if place:
+        print(f"done: {place}", flush=True)
 
 
 def parse(config_type: type[Config], arguments: Sequence[str]) -> Config:

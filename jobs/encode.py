@@ -12,11 +12,16 @@ def main() -> None:
 
 
 def _run(config: EncodeConfig) -> str:
+    """Do it, and return where the result lies; nothing where there is none."""
     # Ray and the model libraries load after the flags are known to be good.
     from st_ray.runtime.clock import process_seconds
     from st_ray.runtime.encode.job import encode
-    from st_ray.runtime.encode.summary import encode_summary
+    from st_ray.runtime.encode.plan import plan_encode
+    from st_ray.runtime.encode.summary import encode_summary, plan_summary
 
+    if config.plan:
+        print(plan_summary(plan_encode(config)), flush=True)
+        return ""
     imports = process_seconds()
     result = encode(config)
     print(encode_summary(result, imports), flush=True)

@@ -52,7 +52,7 @@ class ScanRequest:
     files: tuple[SourceFile, ...]
     spec: ReadSpec
     shard_rows: int
-    staging: str
+    staging: str | None
     on_bad_row: str = "fail"
     check_ids: bool = True
 

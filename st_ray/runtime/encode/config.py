@@ -74,6 +74,17 @@ class EncodeConfig(JobConfig):
     keep_text: bool = False
     """Store the texts beside their embeddings."""
 
+    reuse: str | None = None
+    """A finished embedding store of the same model and settings: rows whose text is in it, anywhere, take their
+    embedding from there. backend and dtype, where they are auto, are its own."""
+
+    plan: bool = False
+    """Only look: scan the input, sample its tokens, measure the model for some seconds on the hardware at hand, and
+    tell how long --actors of it would take. Nothing is written."""
+
+    price_per_hour: float | None = None
+    """With --plan: what one actor costs an hour (its machine's price over its actors); adds the cost of the run."""
+
     on_bad_row: Literal["fail", "skip"] = "fail"
     """A row whose text is missing, not a string or not readable: fail before any model is loaded, or skip it, count
     it and list it in rejects.parquet."""
@@ -102,5 +113,9 @@ class EncodeConfig(JobConfig):
                 raise ConfigError(f"{name} {value} must be 1 or more", "give a positive number, or leave it out")
         if not -1.0 <= self.min_cosine <= 1.0:
             raise ConfigError(f"--min-cosine {self.min_cosine:g} must be between -1 and 1", "0.999 is the default")
+        if self.price_per_hour is not None and self.price_per_hour < 0:
+            raise ConfigError(f"--price-per-hour {self.price_per_hour:g} is negative", "give a price, or leave it out")
+        if self.reuse is not None and self.reuse.rstrip("/") == self.output.rstrip("/"):
+            raise ConfigError("--reuse names the output itself", "write to a new --output")
         if self.prompt is not None and self.prompt_name is not None:
             raise ConfigError("--prompt and --prompt-name were both given", "give one of them")

@@ -15,6 +15,7 @@ from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, stamps_di
 from st_ray.runtime.encode.compute import Compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import ModelFacts, injected_model, inspect_model
+from st_ray.runtime.encode.prepare import actors_for, scan_request
 from st_ray.runtime.encode.reference import (
     FOR_COSINE,
     FOR_RANGES,
@@ -23,19 +24,19 @@ from st_ray.runtime.encode.reference import (
     measure_cosine,
     sample_ranges,
 )
+from st_ray.runtime.encode.reuse import check_same_embeddings, find_matches
 from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize, TokenEncoder
 from st_ray.runtime.meter import Meter
-from st_ray.runtime.resources import ActorPlan, cluster_can_grow, cluster_nodes, plan_actors
+from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.store import fs
-from st_ray.store.embeddings import KIND
+from st_ray.store.embeddings import KIND, open_embeddings
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import Manifest
-from st_ray.store.output import RANGES, STAGING, OutputFolder
+from st_ray.store.output import RANGES, STAGING, OutputFolder, Writer, part_name
 from st_ray.store.readers.plan import ShardPlan
-from st_ray.store.readers.sources import resolve_inputs
-from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.reuse import OldStore
 
 if TYPE_CHECKING:
     import ray.data
@@ -65,8 +66,12 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
     output = OutputFolder(config.output, KIND)
     output.check_usable()
     model = injected_model(config, loader) if loader else inspect_model(config)
-    request = _scan_request(config, output)
-    compute = model.begun_compute(config, None if config.overwrite else output.begun_lineage())
+    request = scan_request(config, fs.join(output.folder, STAGING))
+    reused = open_embeddings(config.reuse) if config.reuse else None
+    begun = None if config.overwrite else output.begun_lineage()
+    compute = model.begun_compute(config, begun or (reused.lineage if reused else None))
+    if reused is not None and compute is not None:
+        check_same_embeddings(str(config.reuse), reused.lineage, _made_by(model, compute))
     finished = None if config.overwrite or compute is None else _finished(output, config, request, model, compute)
     if finished is not None:
         return EncodeResult(finished, output.folder, already_complete=True)
@@ -85,43 +90,26 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
         stack.enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
         laps.end("Ray")
-        actors = _plan_actors(config, compute, len(corpus.shards), model.actor_bytes)
+        actors = actors_for(config, compute, len(corpus.shards), model.actor_bytes)
         if compute is None:
             compute = model.choose_compute(config, gpu=actors.gpus > 0, nodes=cluster_nodes())
         lineage = _lineage(config, request, model, compute, corpus.digest)
         writer = output.begin(lineage)
-        ranges = _settled_ranges(config, corpus, model, compute, output)
+        ranges = _settled_ranges(config, corpus, model, compute, output, reused)
+        old, found = _find_old_rows(config, corpus, output, writer, reused)
         meter = Meter()
         laps.end("plan")
-        stage = _stage(config, corpus, model, compute, actors, ranges, meter)
+        stage = _stage(config, corpus, model, compute, actors, ranges, old, meter)
         result = run_stage(stage, output, writer, lock, meter)
         manifest = Manifest(
             kind=KIND,
             lineage=lineage,
             entries=result.entries,
-            about={**model.about, **_measured(result), "ranges": ranges, **_source(corpus)},
-            run=_figures(result, meter.read(), actors, laps.seconds),
+            about={**model.about, **_measured(result, reused), "ranges": ranges, **_source(corpus)},
+            run={**_figures(result, meter.read(), actors, laps.seconds), **found},
         )
         output.finish(manifest)
     return EncodeResult(manifest, output.folder)
-
-
-def _scan_request(config: EncodeConfig, output: OutputFolder) -> ScanRequest:
-    wanted = ReadSpec(
-        id_column=config.id_column,
-        text_columns=config.text_columns,
-        columns=config.columns or None,
-        quotes=config.quotes,
-    )
-    files, spec = resolve_inputs(config.input, wanted)
-    return ScanRequest(
-        files=tuple(files),
-        spec=spec,
-        shard_rows=config.shard_rows,
-        staging=fs.join(output.folder, STAGING),
-        on_bad_row=config.on_bad_row,
-        check_ids=config.check_ids,
-    )
 
 
 def _finished(
@@ -147,23 +135,13 @@ def _lineage(
         "on_bad_row": config.on_bad_row,
         "shard_rows": config.shard_rows,
         "keep_text": config.keep_text,
-        **model.settings,
-        "backend": compute.backend,
-        "dtype": compute.dtype,
+        **_made_by(model, compute),
     }
 
 
-def _plan_actors(config: EncodeConfig, compute: Compute | None, shards: int, actor_bytes: int) -> ActorPlan:
-    on_cpus = config.gpus_per_actor is None and "openvino" in (config.backend, compute.backend if compute else "")
-    return plan_actors(
-        cluster_nodes(),
-        shards=shards,
-        actor_bytes=actor_bytes,
-        actors=config.actors,
-        gpus_per_actor=0.0 if on_cpus else config.gpus_per_actor,
-        cpus_per_actor=config.cpus_per_actor,
-        can_grow=cluster_can_grow(),
-    )
+def _made_by(model: ModelFacts, compute: Compute) -> Lineage:
+    """What makes an embedding out of a text."""
+    return {**model.settings, "backend": compute.backend, "dtype": compute.dtype}
 
 
 def _reference_task(config: EncodeConfig, corpus: Corpus, model: ModelFacts, compute: Compute, size: SampleSize) -> Any:
@@ -174,17 +152,38 @@ def _reference_task(config: EncodeConfig, corpus: Corpus, model: ModelFacts, com
 
 
 def _settled_ranges(
-    config: EncodeConfig, corpus: Corpus, model: ModelFacts, compute: Compute, output: OutputFolder
+    config: EncodeConfig,
+    corpus: Corpus,
+    model: ModelFacts,
+    compute: Compute,
+    output: OutputFolder,
+    reused: Manifest | None,
 ) -> list[list[float]] | None:
-    """The ranges of int8 and uint8, `[2, d]`: those of the output where it was begun, else those of a sample."""
+    """The ranges of int8 and uint8, `[2, d]`: the output's where it was begun, the reused store's, or a sample's."""
     if config.precision not in ("int8", "uint8"):
         return None
 
     def make() -> list[list[float]] | None:
+        if reused is not None:
+            return reused.about["ranges"]
         reference = pipeline.result_of(_reference_task(config, corpus, model, compute, FOR_RANGES))
         return sample_ranges(reference, config.normalize)
 
     return output.settle(RANGES, make)
+
+
+def _find_old_rows(
+    config: EncodeConfig, corpus: Corpus, output: OutputFolder, writer: Writer, reused: Manifest | None
+) -> tuple[OldStore | None, dict[str, Any]]:
+    """The store to take rows from, and counts of what it has and what is gone; of missing shards only."""
+    if reused is None:
+        return None, {}
+    old = OldStore(str(config.reuse), reused.entries, fs.join(output.folder, STAGING, "reuse"))
+    committed = output.committed(writer)
+    names = [part_name(shard.number, len(corpus.shards)) for shard in corpus.shards]
+    todo = [(name, shard) for name, shard in zip(names, corpus.shards, strict=True) if name not in committed]
+    counts = find_matches(old, todo, corpus.spec, config.on_bad_row)
+    return old, {"reused": counts["reused"], "gone": None if committed else counts["gone"]}
 
 
 def _measure(reference: Any, least: float, encoder: TokenEncoder) -> dict[str, float]:
@@ -198,10 +197,11 @@ def _stage(
     compute: Compute,
     actors: ActorPlan,
     ranges: list[list[float]] | None,
+    old: OldStore | None,
     meter: Meter,
 ) -> Stage:
     loader = model.loader_for(compute)
-    read = ReadAndTokenize(loader, corpus.spec, model.prompt, config.on_bad_row, config.keep_text)
+    read = ReadAndTokenize(loader, corpus.spec, model.prompt, config.on_bad_row, config.keep_text, old)
     measure = None
     if compute.dtype != "float32":
         reference = _reference_task(config, corpus, model, compute, FOR_COSINE)
@@ -220,7 +220,7 @@ def _stage(
         tasks=corpus.shards,
         rows=[shard.rows for shard in corpus.shards],
         connect=connect,
-        finish=MakePart(config.precision, ranges),
+        finish=MakePart(config.precision, ranges, old),
         writers=max(1, actors.maximum // 2),
         describe=_describe,
     )
@@ -234,10 +234,11 @@ def _source(corpus: Corpus) -> dict[str, Any]:
     return {"source_rows": corpus.rows, "input_stamps": corpus.stamps}
 
 
-def _measured(result: StageResult) -> dict[str, Any]:
+def _measured(result: StageResult, reused: Manifest | None) -> dict[str, Any]:
     """What the actors found out about the embeddings."""
     dimensions, cosines = ([entry.figures.get(name) for entry in result.entries] for name in ("dimension", "cosine"))
-    measured = [cosine for cosine in cosines if cosine is not None]
+    old = reused.about["min_cosine_to_float32"] if reused else None
+    measured = [cosine for cosine in (*cosines, old) if cosine is not None]
     return {"dimension": dimensions[0], "min_cosine_to_float32": round(min(measured), 6) if measured else None}
 
 

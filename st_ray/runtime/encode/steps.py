@@ -21,6 +21,7 @@ from st_ray.store.output import REJECTS, Part
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.read import TextBlock, read_shard
 from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.reuse import OldStore
 
 
 class Tokenizer(Protocol):
@@ -59,21 +60,25 @@ class EncoderLoader(Protocol):
 
 @dataclass(frozen=True)
 class ReadAndTokenize:
-    """First step: the shard's texts, read, checked, and tokenized once each."""
+    """First step: the shard's texts, read, checked, and tokenized once each, unless an old store has them."""
 
     loader: EncoderLoader
     spec: ReadSpec
     prompt: str
     on_bad_row: Literal["fail", "skip"]
     keep_text: bool
+    old: OldStore | None = None
 
     def __call__(self, row: Row) -> Row:
         """The shard's tokens, each distinct text once, and its columns but the embedding."""
         plan: ShardPlan = task_of(row)
         block = read_shard(plan, self.spec, on_bad_row=self.on_bad_row)
+        matches = self.old.matches_of(row["name"]) if self.old else np.empty((0, 3), np.int32)
+        fresh = np.delete(np.arange(len(block), dtype=np.int32), matches[:, 0])
+        texts = [block.texts[position] for position in fresh.tolist()] if len(matches) else block.texts
         unique: dict[str, int] = {}
-        positions = (unique.setdefault(text, len(unique)) for text in block.texts)
-        inverse = np.fromiter(positions, np.int32, len(block.texts))
+        positions = (unique.setdefault(text, len(unique)) for text in texts)
+        inverse = np.fromiter(positions, np.int32, len(texts))
         tokens = _tokenizer(self.loader).tokenize(list(unique), self.prompt)
         return {
             "flat": tokens.flat,
@@ -81,6 +86,8 @@ class ReadAndTokenize:
             "type_ids": tokens.type_ids if tokens.type_ids is not None else np.empty(0, np.int32),
             "prompt_length": tokens.prompt_length,
             "inverse": inverse,
+            "fresh": fresh,
+            "matches": pack(matches),
             "meta": pack(_meta(block, self.keep_text)),
             "rejects": pack(block.rejects),
             "first_row": plan.first_row,
@@ -132,6 +139,7 @@ class Encode:
         )
         inverse = np.asarray(row["inverse"], np.int32)
         share = len(inverse) / max(1, len(tokens.lengths))
+        reused = len(unpack(row["matches"]))
         unique = self._encoder.encode_tokenized(
             tokens,
             normalize=self._normalize,
@@ -140,10 +148,15 @@ class Encode:
         )
         _check_finite(unique, inverse, row)
         embedding = unique if len(unique) == len(inverse) else unique[inverse]
-        self._meter.add(seconds=time.perf_counter() - begun)
+        self._meter.add(seconds=time.perf_counter() - begun, rows=reused)
         self._meter.flush()
-        figures = {"tokens": len(tokens.flat), "repeated": len(inverse) - len(unique), **self._measured}
-        kept = {name: row[name] for name in ("meta", "rejects", "first_row")}
+        figures = {
+            "tokens": len(tokens.flat),
+            "repeated": len(inverse) - len(unique),
+            "reused": reused,
+            **self._measured,
+        }
+        kept = {name: row[name] for name in ("meta", "rejects", "first_row", "fresh", "matches")}
         return {"embedding": embedding, "figures": pack(figures), **kept}
 
 
@@ -151,7 +164,7 @@ def _check_finite(unique: np.ndarray, inverse: np.ndarray, row: Row) -> None:
     finite = np.isfinite(unique).all(axis=1)
     if finite.all():
         return
-    position = int(np.flatnonzero(~finite[inverse])[0])
+    position = int(row["fresh"][np.flatnonzero(~finite[inverse])[0]])
     meta = unpack(row["meta"])
     source_row, identity = meta["row"][position].as_py(), meta["id"][position].as_py()
     raise ShardError(
@@ -168,10 +181,12 @@ class MakePart:
     Attributes:
         precision: of the stored embeddings.
         ranges: `[2, d]`, for int8 and uint8; see `quantize_embeddings`.
+        old: where rows that are not encoded take their embedding from.
     """
 
     precision: str = "float32"
     ranges: Sequence[Sequence[float]] | None = None
+    old: OldStore | None = None
 
     def __call__(self, row: Row) -> Part:
         """The part, ready to be published."""
@@ -179,6 +194,11 @@ class MakePart:
         rejects: pa.Table = unpack(row["rejects"])
         embedding = np.asarray(row["embedding"], np.float32)
         stored: Any = quantize_embeddings(embedding, self.precision, ranges=self.ranges)
+        matches = unpack(row["matches"])
+        if self.old is not None and len(matches):
+            fresh, stored = stored, np.empty((len(meta), stored.shape[1]), stored.dtype)
+            stored[row["fresh"]] = fresh
+            stored[matches[:, 0]] = self.old.embeddings(matches)
         return Part(
             data=part_bytes(meta, stored),
             rows=len(meta),

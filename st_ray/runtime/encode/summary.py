@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from st_ray.core.summary import human_bytes, human_seconds, render_summary
 from st_ray.runtime.encode.job import EncodeResult
+from st_ray.runtime.encode.plan import EncodePlan
 
 
 def encode_summary(result: EncodeResult, imports: float = 0.0) -> str:
@@ -28,6 +31,10 @@ def encode_summary(result: EncodeResult, imports: float = 0.0) -> str:
         lines["resumed"] = f"{run['shards_done_before']:,} shards were committed by an earlier run"
     if run["repeated_texts"]:
         lines["repeated texts"] = f"{run['repeated_texts']:,} rows took the embedding of the same text in their shard"
+    if "reused" in run:
+        encoded = run["rows"] - run["reused"] - run["repeated_texts"]
+        gone = "" if run["gone"] is None else f", {run['gone']:,} of the old rows gone"
+        lines["reused"] = f"{run['reused']:,} rows from the old store, {encoded:,} texts encoded{gone}"
     rate = run["rows_per_second_after_first_commit"] or run["rows"] / max(run["seconds"], 1e-9)
     model_rate = run["tokens"] / max(run["model_seconds"], 1e-9)
     lines |= {
@@ -44,3 +51,24 @@ def encode_summary(result: EncodeResult, imports: float = 0.0) -> str:
 def _start_up(laps: dict[str, float]) -> str:
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in laps.items())
     return f"{sum(laps.values()):.1f} s to the first commit: {parts}"
+
+
+def plan_summary(plan: EncodePlan) -> str:
+    """What a run would do, and how long it would take."""
+    lengths = plan.lengths
+    low, middle, high = np.percentile(lengths, [5, 50, 95]) if len(lengths) else (0, 0, 0)
+    lines = {
+        "rows": f"{plan.rows:,} in {plan.shards:,} shards"
+        + (f", {plan.bad_rows:,} of them to be left out" if plan.bad_rows else ""),
+        "tokens": f"{plan.tokens:,.0f}, by a sample of {len(lengths):,} texts",
+        "of a text": f"{lengths.mean() if len(lengths) else 0:.1f} on average; 5 % have up to {low:.0f}, half up to "
+        f"{middle:.0f}, 95 % up to {high:.0f}, the longest {lengths.max(initial=0)}",
+        "model": f"{plan.compute.backend} in {plan.compute.dtype}",
+        "measured": f"{plan.rate:,.0f} tokens/s an actor of {plan.threads} threads, {len(plan.probes)} at once",
+        "estimate": f"{human_seconds(plan.seconds)} with {plan.actors} actors",
+    }
+    if plan.truncated:
+        lines["cut"] = f"{plan.truncated:.0%} of the texts are as long as the longest: cut, most likely"
+    if plan.cost is not None:
+        lines["cost"] = f"{plan.cost:,.2f} at {plan.price_per_hour:g} an actor and hour"
+    return render_summary("encode: plan, nothing was started or written", lines)
