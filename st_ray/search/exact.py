@@ -28,9 +28,12 @@ def search_store(folder: str, queries: np.ndarray, k: int) -> list[StoreHits]:
     With normalised embeddings on both sides that is the cosine similarity. Ties go to the earlier row.
 
     Raises:
-        InputError: not an embedding store, a damaged part, or queries of another dimension.
+        InputError: not an embedding store, one of integers or bits, a damaged part, or queries of another dimension.
     """
     manifest = open_embeddings(folder)
+    precision = manifest.lineage.get("precision", "float32")
+    if precision not in ("float32", "float16"):
+        raise InputError(f"{folder} holds {precision} embeddings, which exact search does not read", "encode to floats")
     dimension = manifest.about["dimension"]
     if queries.shape[1] != dimension:
         raise InputError(

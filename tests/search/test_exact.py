@@ -68,3 +68,11 @@ def test_wrong_dimension_kind_and_damage(tmp_path: Path, vectors: np.ndarray) ->
     (tmp_path / "store" / "data" / "part-00001.parquet").write_bytes(b"torn")
     with pytest.raises(InputError, match=r"part-00001\.parquet"):
         search_store(folder, vectors[:1], 1)
+
+
+def test_integers_are_refused(tmp_path: Path) -> None:
+    output = OutputFolder(str(tmp_path / "store"), embeddings.KIND)
+    output.begin({"precision": "int8"})
+    output.finish(Manifest(embeddings.KIND, {"precision": "int8"}, (), {"dimension": 6}))
+    with pytest.raises(InputError, match="holds int8 embeddings"):
+        search_store(str(tmp_path / "store"), np.zeros((1, 6), np.float32), 1)
