@@ -19,7 +19,7 @@ import yaml
 
 from st_ray.core.errors import ConfigError, StRayError
 from st_ray.runtime.config import Names
-from st_ray.runtime.session import stop_on_sigterm
+from st_ray.runtime.session import stop_on_signals
 
 Config = TypeVar("Config")
 
@@ -53,7 +53,7 @@ def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Seque
     debug = "--debug" in arguments
     try:
         config = parse(config_type, arguments)
-        with stop_on_sigterm():
+        with stop_on_signals():
             place = job(config)
     except StRayError as error:
         _report(error, error.details, debug)

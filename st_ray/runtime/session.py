@@ -22,7 +22,7 @@ _LOCAL_OBJECT_STORE = 2 << 30
 
 
 class Stopped(KeyboardInterrupt):
-    """The job was asked to stop (SIGTERM); handled like Ctrl-C."""
+    """The job was asked to stop, by SIGTERM or Ctrl-C."""
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _unreachable(address, error) from error
     try:
-        with stop_on_sigterm():  # Ray has put a handler of its own in place
+        with stop_on_signals():  # Ray has put a handler of its own in place
             yield
     finally:
         ray.shutdown()
@@ -101,21 +101,37 @@ def _unreachable(address: str, error: Exception) -> ResourceError:
     )
 
 
+class _StopHandler:
+    """A signal handler that raises `Stopped`, and remembers that it was asked to."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        self.asked = True
+        raise Stopped
+
+
 @contextmanager
-def stop_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into `Stopped`, so that a stopped job closes its pipeline and says how to go on."""
+def stop_on_signals() -> Iterator[None]:
+    """Turn SIGTERM and Ctrl-C into `Stopped`, so that a stopped job closes its pipeline and says how to go on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def handler(*_: object) -> None:
-        raise Stopped
-
-    before = signal.signal(signal.SIGTERM, handler)
+    handler = _StopHandler()
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, known in before.items():
+            signal.signal(number, known)
+
+
+def raise_if_stopped() -> None:
+    """Raise `Stopped` again if a signal asked for it: libraries may swallow what a handler raises in their midst."""
+    handler = signal.getsignal(signal.SIGINT)
+    if isinstance(handler, _StopHandler) and handler.asked:
+        raise Stopped
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from st_ray.runtime import pipeline
 from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.pipeline import Row
 from st_ray.runtime.progress import Progress, Snapshot
+from st_ray.runtime.session import raise_if_stopped
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import OutputFolder, Part, Writer, part_name
@@ -150,6 +151,7 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         for attempt in range(ATTEMPTS):
             if attempt and tally.todo():
                 tally.done.update(output.committed(writer))  # a receipt can be lost after its commit
+            raise_if_stopped()
             todo = [(number, tally.names[number], stage.tasks[number]) for number in tally.todo()]
             if todo and not tally.hopeless:
                 _run_pass(stage, writer, lock, todo, attempt > 0, tally)
@@ -165,6 +167,7 @@ def _run_pass(
     ds = pipeline.map_tasks(ds, _Commit(stage.finish, writer), size=stage.writers)
     try:
         for row in ds.iter_rows():
+            raise_if_stopped()
             if lock.lost:
                 raise OutputError(f"another job took over {writer.folder}; this one stopped", "run one job an output")
             failure = pipeline.failure_of(row)

@@ -65,6 +65,9 @@ def test_it_goes_on_where_it_was_cut_short(tmp_path: Path) -> None:
     run = encoded(tmp_path, after, "out", reuse=str(tmp_path / "old")).manifest.run
     assert part_bytes_of(tmp_path / "out") == whole
     assert (run["shards_done_before"], run["rows"], run["gone"]) == (4, 20, None)
+    (tmp_path / "out" / "manifest.json").unlink()
+    run = encoded(tmp_path, after, "out", reuse=str(tmp_path / "old")).manifest.run
+    assert (run["shards_done_before"], run["rows"], run["reused"]) == (6, 0, 0)
 
 
 def test_bad_rows_do_not_shift_the_others(tmp_path: Path) -> None:

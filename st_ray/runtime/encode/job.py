@@ -95,12 +95,12 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
             compute = model.choose_compute(config, gpu=actors.gpus > 0, nodes=cluster_nodes())
         lineage = _lineage(config, request, model, compute, corpus.digest)
         writer = output.begin(lineage)
-        ranges = _settled_ranges(config, corpus, model, compute, output, reused)
-        old, found = _find_old_rows(config, corpus, output, writer, reused)
+        run = _Run(config, corpus, model, compute, reused)
+        ranges = run.ranges(output)
+        old, found = run.old_rows(output, writer)
         meter = Meter()
         laps.end("plan")
-        stage = _stage(config, corpus, model, compute, actors, ranges, old, meter)
-        result = run_stage(stage, output, writer, lock, meter)
+        result = run_stage(run.stage(actors, ranges, old, meter), output, writer, lock, meter)
         manifest = Manifest(
             kind=KIND,
             lineage=lineage,
@@ -144,86 +144,77 @@ def _made_by(model: ModelFacts, compute: Compute) -> Lineage:
     return {**model.settings, "backend": compute.backend, "dtype": compute.dtype}
 
 
-def _reference_task(config: EncodeConfig, corpus: Corpus, model: ModelFacts, compute: Compute, size: SampleSize) -> Any:
-    """A Ray object that will be the `Reference`; it holds no CPU, so that it never waits for one."""
-    task = ray.remote(make_reference).options(num_cpus=0)
-    loader = model.loader_for(Compute(compute.backend, "float32"))
-    return task.remote(loader, corpus.shards, corpus.spec, model.prompt, config.seed, size)
+@dataclass(frozen=True)
+class _Run:
+    """What is settled before the first shard: flags, input, model, how it is computed, and the store to reuse."""
 
+    config: EncodeConfig
+    corpus: Corpus
+    model: ModelFacts
+    compute: Compute
+    reused: Manifest | None
 
-def _settled_ranges(
-    config: EncodeConfig,
-    corpus: Corpus,
-    model: ModelFacts,
-    compute: Compute,
-    output: OutputFolder,
-    reused: Manifest | None,
-) -> list[list[float]] | None:
-    """The ranges of int8 and uint8, `[2, d]`: the output's where it was begun, the reused store's, or a sample's."""
-    if config.precision not in ("int8", "uint8"):
-        return None
+    def reference(self, size: SampleSize) -> Any:
+        """A Ray object that will be the `Reference`; it holds no CPU, so that it never waits for one."""
+        task = ray.remote(make_reference).options(num_cpus=0)
+        loader = self.model.loader_for(Compute(self.compute.backend, "float32"))
+        corpus = self.corpus
+        return task.remote(loader, corpus.shards, corpus.spec, self.model.prompt, self.config.seed, size)
 
-    def make() -> list[list[float]] | None:
-        if reused is not None:
-            return reused.about["ranges"]
-        reference = pipeline.result_of(_reference_task(config, corpus, model, compute, FOR_RANGES))
-        return sample_ranges(reference, config.normalize)
+    def ranges(self, output: OutputFolder) -> list[list[float]] | None:
+        """Of int8 and uint8, `[2, d]`: the output's where it was begun, the reused store's, or those of a sample."""
+        if self.config.precision not in ("int8", "uint8"):
+            return None
 
-    return output.settle(RANGES, make)
+        def make() -> list[list[float]] | None:
+            if self.reused is not None:
+                return self.reused.about["ranges"]
+            return sample_ranges(pipeline.result_of(self.reference(FOR_RANGES)), self.config.normalize)
 
+        return output.settle(RANGES, make)
 
-def _find_old_rows(
-    config: EncodeConfig, corpus: Corpus, output: OutputFolder, writer: Writer, reused: Manifest | None
-) -> tuple[OldStore | None, dict[str, Any]]:
-    """The store to take rows from, and counts of what it has and what is gone; of missing shards only."""
-    if reused is None:
-        return None, {}
-    old = OldStore(str(config.reuse), reused.entries, fs.join(output.folder, STAGING, "reuse"))
-    committed = output.committed(writer)
-    names = [part_name(shard.number, len(corpus.shards)) for shard in corpus.shards]
-    todo = [(name, shard) for name, shard in zip(names, corpus.shards, strict=True) if name not in committed]
-    counts = find_matches(old, todo, corpus.spec, config.on_bad_row)
-    return old, {"reused": counts["reused"], "gone": None if committed else counts["gone"]}
+    def old_rows(self, output: OutputFolder, writer: Writer) -> tuple[OldStore | None, dict[str, Any]]:
+        """The store to take rows from, and counts of what it has and what is gone; of missing shards only."""
+        if self.reused is None:
+            return None, {}
+        old = OldStore(str(self.config.reuse), self.reused.entries, fs.join(output.folder, STAGING, "reuse"))
+        committed = output.committed(writer)
+        shards = self.corpus.shards
+        named = [(part_name(shard.number, len(shards)), shard) for shard in shards]
+        todo = [(name, shard) for name, shard in named if name not in committed]
+        counts = find_matches(old, todo, self.corpus.spec, self.config.on_bad_row)
+        return old, {"reused": counts["reused"], "gone": None if committed else counts["gone"]}
+
+    def stage(self, actors: ActorPlan, ranges: list[list[float]] | None, old: OldStore | None, meter: Meter) -> Stage:
+        """The work on the shards."""
+        config, corpus = self.config, self.corpus
+        loader = self.model.loader_for(self.compute)
+        read = ReadAndTokenize(loader, corpus.spec, self.model.prompt, config.on_bad_row, config.keep_text, old)
+        measure = None
+        if self.compute.dtype != "float32":
+            measure = functools.partial(_measure, self.reference(FOR_COSINE), config.min_cosine)
+        make_encoder = functools.partial(
+            Encode, loader, actors.threads, config.normalize, config.batch_tokens, meter.client(), measure
+        )
+
+        def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
+            ds = pipeline.map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
+            pool = actors.fitted(cluster_nodes()) if careful else actors
+            return pipeline.map_actors(ds, make_encoder, pool, careful=careful)
+
+        return Stage(
+            label="encode",
+            tasks=corpus.shards,
+            rows=[shard.rows for shard in corpus.shards],
+            connect=connect,
+            finish=MakePart(config.precision, ranges, old),
+            writers=max(1, actors.maximum // 2),
+            describe=_describe,
+        )
 
 
 def _measure(reference: Any, least: float, encoder: TokenEncoder) -> dict[str, float]:
     return {"cosine": measure_cosine(encoder, pipeline.result_of(reference), least)}
-
-
-def _stage(
-    config: EncodeConfig,
-    corpus: Corpus,
-    model: ModelFacts,
-    compute: Compute,
-    actors: ActorPlan,
-    ranges: list[list[float]] | None,
-    old: OldStore | None,
-    meter: Meter,
-) -> Stage:
-    loader = model.loader_for(compute)
-    read = ReadAndTokenize(loader, corpus.spec, model.prompt, config.on_bad_row, config.keep_text, old)
-    measure = None
-    if compute.dtype != "float32":
-        reference = _reference_task(config, corpus, model, compute, FOR_COSINE)
-        measure = functools.partial(_measure, reference, config.min_cosine)
-    make_encoder = functools.partial(
-        Encode, loader, actors.threads, config.normalize, config.batch_tokens, meter.client(), measure
-    )
-
-    def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
-        ds = pipeline.map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
-        pool = actors.fitted(cluster_nodes()) if careful else actors
-        return pipeline.map_actors(ds, make_encoder, pool, careful=careful)
-
-    return Stage(
-        label="encode",
-        tasks=corpus.shards,
-        rows=[shard.rows for shard in corpus.shards],
-        connect=connect,
-        finish=MakePart(config.precision, ranges, old),
-        writers=max(1, actors.maximum // 2),
-        describe=_describe,
-    )
 
 
 def _describe(shard: ShardPlan) -> str:

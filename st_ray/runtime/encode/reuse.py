@@ -60,6 +60,8 @@ def find_matches(
     Raises:
         InputError: a file of the corpus changed or is damaged, or a part of the old store is.
     """
+    if not todo:
+        return {"reused": 0, "gone": 0}
     old_groups = list(_groups(list(enumerate(old.entries)), [entry.rows for entry in old.entries]))
     new_groups = list(_groups(todo, [plan.rows for _, plan in todo]))
     count = max(len(old_groups), len(new_groups))
