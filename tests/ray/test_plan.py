@@ -17,6 +17,11 @@ from tests.stubs import StubLoader
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "PROBE_SECONDS", 0.5)
+
+
 def planned(folder: Path, texts: list[Any], loader: StubLoader | None = None, **flags: Any) -> planning.EncodePlan:
     source = write_jsonl(folder / "c.jsonl", texts)
     return plan_encode(config_for(source, folder / "out", plan=True, **flags), loader or StubLoader())
@@ -34,7 +39,7 @@ def test_counts_and_nothing_written(tmp_path: Path) -> None:
     assert "cost" in shown
 
 
-def test_a_slower_model_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slower_model_takes_longer(tmp_path: Path) -> None:
     texts = texts_of(50)
     fast = planned(tmp_path, texts)
     slow = planned(tmp_path, texts, StubLoader(seconds=1.0))

@@ -24,7 +24,7 @@ from st_ray.store.readers.sample import sample_texts
 
 SAMPLE_TEXTS = 4096
 _PROBE_TOKENS = 32768
-_PROBE_SECONDS = 5.0
+PROBE_SECONDS = 5.0
 _SHARE_OF_JOB = 0.05
 """What the job costs beside its model: reading, tokenizing and writing on the same cores, about."""
 
@@ -104,7 +104,9 @@ def plan_encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> En
         enough = int(np.searchsorted(np.cumsum(lengths), _PROBE_TOKENS)) + 1
         tokens = tokenizer.tokenize(texts[:: max(1, len(texts) // enough)], model.prompt)
         probe = ray.remote(_probe).options(num_cpus=here.cpus, num_gpus=here.gpus or None)
-        probes = [probe.remote(encoder, here.threads, tokens, config.batch_tokens) for _ in range(here.maximum)]
+        probes = [
+            probe.remote(encoder, here.threads, tokens, config.batch_tokens, PROBE_SECONDS) for _ in range(here.maximum)
+        ]
         measured = tuple(map(result_of, probes))
     longest = int(lengths.max(initial=0))
     asked = parse_actors(config.actors)
@@ -122,7 +124,9 @@ def plan_encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> En
     )
 
 
-def _probe(loader: EncoderLoader, threads: int, tokens: TokenizedTexts, batch_tokens: int | None) -> Probe:
+def _probe(
+    loader: EncoderLoader, threads: int, tokens: TokenizedTexts, batch_tokens: int | None, seconds: float
+) -> Probe:
     begun = time.perf_counter()
     encoder = loader.encoder(threads)
     loaded = time.perf_counter()
@@ -130,7 +134,7 @@ def _probe(loader: EncoderLoader, threads: int, tokens: TokenizedTexts, batch_to
     # The first pass finds the shapes, and lets the other actors come up.
     encoder.encode_tokenized(tokens, batch_tokens=batch_tokens)
     start = time.perf_counter()
-    while not done or time.perf_counter() - start < _PROBE_SECONDS:
+    while not done or time.perf_counter() - start < seconds:
         encoder.encode_tokenized(tokens, batch_tokens=batch_tokens)
         done += len(tokens.flat)
     return Probe(max(done, 1) / (time.perf_counter() - start), loaded - begun)
