@@ -13,6 +13,10 @@ from filelock import FileLock
 from st_ray.core.errors import ModelError
 
 
+class CacheError(ModelError):
+    """The cache cannot be written. Who can do without it goes on."""
+
+
 def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """The folder `key` among those of `kind`; made by `make` where it is absent.
 
@@ -23,7 +27,7 @@ def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         make: fills the empty folder that it is given.
 
     Raises:
-        ModelError: the cache cannot be written.
+        CacheError: the cache cannot be written.
     """
     target = _root() / kind / key
     if target.is_dir():
@@ -32,27 +36,21 @@ def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         Path(lock.lock_file).parent.mkdir(exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=target.parent))
         lock.acquire()
     except OSError as error:
-        raise ModelError(
+        raise CacheError(
             f"cannot write to the cache folder {target.parent}: {error}",
             "give the permission there, or set ST_RAY_CACHE to another folder",
         ) from error
     try:
         if not target.is_dir():
-            _make(target, make)
+            make(temporary)
+            temporary.rename(target)
     finally:
         lock.release()
-    return target
-
-
-def _make(target: Path, make: Callable[[Path], None]) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        make(temporary)
-        temporary.rename(target)
-    finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return target
 
 
 def _root() -> Path:

@@ -5,6 +5,7 @@ Whatever the source, the answer is a local folder, and a digest of its content i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -59,13 +60,22 @@ def model_digest(folder: Path) -> str:
     The same model in another place has the same digest; documentation, images and exports to other backends do
     not count.
     """
-    digest = hashlib.sha256()
+    files = []
     for path in sorted(folder.rglob("*")):
         relative = PurePosixPath(path.relative_to(folder).as_posix())
-        if not _is_relevant(relative) or not path.is_file():
-            continue
-        digest.update(f"{relative}\0{path.stat().st_size}\0".encode())
-        with open(path, "rb") as stream:
+        if _is_relevant(relative) and path.is_file():
+            stat = path.stat()
+            files.append((str(relative), stat.st_size, stat.st_mtime_ns))
+    return _content_digest(folder, tuple(files))
+
+
+@functools.lru_cache(maxsize=4)
+def _content_digest(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    # Kept for the process: a large model takes seconds to read, and is asked for by each who loads a part of it.
+    digest = hashlib.sha256()
+    for relative, size, _ in files:
+        digest.update(f"{relative}\0{size}\0".encode())
+        with open(folder / relative, "rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()

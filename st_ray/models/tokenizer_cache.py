@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
-from st_ray.models.cache import cached_folder
+from st_ray.models.cache import CacheError, cached_folder
 from st_ray.models.folder import ModelFolder
 from st_ray.models.tokenizer import TextTokenizer
 
@@ -34,9 +34,13 @@ def cached_tokenizer(
         if text is not None:
             (target / _FILE).write_text(text, encoding="utf-8")
 
-    file = cached_folder("tokenizers", name, make) / _FILE
+    try:
+        file = cached_folder("tokenizers", name, make) / _FILE
+    except CacheError:
+        file = None  # it only saves time
     if built:
         return built[0]
-    if file.exists():
+    if file is not None and file.exists():
         return TextTokenizer.from_json(file.read_text(encoding="utf-8"))
-    return TextTokenizer(folder, max_seq_length, trust_remote_code)  # written in Python: it cannot be kept
+    # Written in Python, it cannot be kept; or there is nowhere to keep it.
+    return TextTokenizer(folder, max_seq_length, trust_remote_code)

@@ -110,3 +110,10 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path, cache: Path, monkeyp
     with pytest.raises(ModelError, match=r"other embeddings \(cosine 1\.0"):
         BiEncoder(folder, backend="openvino")
     assert converted(cache) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ST_RAY_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match=r"cannot write to the cache folder .*file[\s\S]*ST_RAY_CACHE"):
+        BiEncoder(save_tiny_model(tmp_path / "model"), backend="openvino")

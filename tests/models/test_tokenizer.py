@@ -144,6 +144,14 @@ def test_a_kept_tokenizer_is_the_same(architecture: str, tmp_path: Path, monkeyp
     assert len(list((tmp_path / "cache" / "tokenizers").iterdir())) == 1
 
 
+def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ST_RAY_CACHE", str(tmp_path / "file"))
+    folder = read_model_folder(save_tiny_backbone(tmp_path / "model"))
+    expected = rows(tokenizer_of(folder.path).tokenize(TEXTS))
+    assert rows(cached_tokenizer(folder, "digest", None, False).tokenize(TEXTS)) == expected
+
+
 def test_damaged_tokenizer(tmp_path: Path) -> None:
     folder = save_tiny_backbone(tmp_path / "model", "roberta")
     (folder / "tokenizer.json").write_text("{}")
