@@ -80,6 +80,42 @@ def quantization_ranges(calibration: Any) -> np.ndarray:
     return np.stack([array.min(axis=0), array.max(axis=0)]).astype(np.float32)
 
 
+def dequantize_embeddings(codes: np.ndarray, precision: str, ranges: Any = None) -> np.ndarray:
+    """The floats that quantized embeddings stand for, float32 `[n, columns]`: the inverse of `quantize_embeddings`.
+
+    int8 and uint8 give the lower end of their step. Bits become 0 and 1, whole bytes of them, so that `columns` is a
+    multiple of eight.
+
+    Args:
+        codes: `[n, packed_dimension]` as `quantize_embeddings` makes them.
+        precision: that they were made with.
+        ranges: `[2, d]` that int8 and uint8 were made with.
+
+    Raises:
+        ValueError: the precision is unknown, or its ranges are missing.
+    """
+    precision_dtype(precision)
+    if precision in ("binary", "ubinary"):
+        return np.unpackbits(as_bits(codes), axis=-1).astype(np.float32)
+    if precision not in ("int8", "uint8"):
+        return codes.astype(np.float32, copy=False)
+    if ranges is None:
+        raise ValueError(f"{precision} embeddings mean nothing without the ranges that they were made with")
+    low, high = _to_array(ranges).astype(np.float32)
+    steps = (high - low) / np.float32(255)
+    numbers = codes.astype(np.float32)
+    if precision == "int8":
+        numbers += 128
+    numbers *= np.where(steps == 0, np.float32(1), steps)
+    numbers += low
+    return numbers
+
+
+def as_bits(codes: np.ndarray) -> np.ndarray:
+    """uint8 with the first dimension in the highest bit, of binary or ubinary."""
+    return codes if codes.dtype == np.uint8 else codes.view(np.uint8) ^ 0x80
+
+
 def packed_dimension(dimension: int, precision: str) -> int:
     """How many columns embeddings of `dimension` have in `precision`: an eighth, rounded up, for binary and ubinary.
 
