@@ -25,6 +25,8 @@ _PLACES = {
     "pairwise_manhattan_sim": "st_ray.scoring.similarity",
     "quantization_ranges": "st_ray.scoring.quantization",
     "quantize_embeddings": "st_ray.scoring.quantization",
+    "semantic_search": "st_ray.search.semantic",
+    "semantic_search_faiss": "st_ray.search.faiss_search",
     "truncate_embeddings": "st_ray.scoring.tensors",
 }
 
@@ -45,6 +47,8 @@ __all__ = [
     "pairwise_manhattan_sim",
     "quantization_ranges",
     "quantize_embeddings",
+    "semantic_search",
+    "semantic_search_faiss",
     "truncate_embeddings",
 ]
 

@@ -35,6 +35,12 @@ class TopK:
             self._k,
         )
 
+    def padded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores float32 and ids int64, `[queries, k]`, best first; -inf and `PADDING` where candidates were fewer."""
+        short = self._k - self._ids.shape[1]
+        room = ((0, 0), (0, max(0, short)))
+        return np.pad(self._scores, room, constant_values=-np.inf), np.pad(self._ids, room, constant_values=PADDING)
+
     def finish(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Scores and ids of each query, best first; shorter than `k` where there were fewer candidates."""
         real = [row != PADDING for row in self._ids]

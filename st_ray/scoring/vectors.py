@@ -75,15 +75,27 @@ class StoredVectors:
         """Changes with any embedding, id or row: of the lineage and of all parts' contents."""
         return lineage_digest({"lineage": dict(self.lineage), "parts": [entry.digest for entry in self.entries]})
 
-    def blocks(self, part: int) -> Iterator[np.ndarray]:
-        """The rows of a part as they are stored, `[n, columns]`, row group by row group; bits always as uint8.
+    def blocks(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The rows at `first` up to before `last` as they are stored, a row group at a time.
+
+        Yields:
+            the position of the first row, and the rows `[n, columns]`; bits always as uint8.
 
         Raises:
-            InputError: the part is missing or damaged; it is named.
+            InputError: a part is missing or damaged; it is named.
         """
-        for table in read_part(self.folder, self.entries[part], ["embedding"]):
+        for position, table in self._tables(["embedding"], first, last):
             rows = embedding_array(table["embedding"])
-            yield as_bits(rows) if self.is_binary else rows
+            yield position, as_bits(rows) if self.is_binary else rows
+
+    def ids(self, first: int, last: int) -> pa.Array:
+        """The ids of the rows at `first` up to before `last`, strings or int64; raises what `blocks` raises."""
+        tables = [table for _, table in self._tables(["id"], first, last)]
+        return pa.concat_tables(tables)["id"].combine_chunks() if tables else pa.array([], pa.int64())
+
+    def part_of(self, position: int) -> int:
+        """The part that holds the row at `position`."""
+        return int(np.searchsorted(self.offsets, position, side="right")) - 1
 
     def floats(self, stored: np.ndarray) -> np.ndarray:
         """What `stored` rows stand for, float32 `[n, dimension]`; bits become 0 and 1."""
@@ -103,17 +115,19 @@ class StoredVectors:
         found: np.ndarray | None = None
         for part in np.unique(parts).tolist():
             wanted = np.flatnonzero(parts == part)
-            first = int(self.offsets[part])
-            for rows in self.blocks(part):
+            for first, rows in self.blocks(*self.offsets[part : part + 2].tolist()):
                 here = wanted[(positions[wanted] >= first) & (positions[wanted] < first + len(rows))]
                 if len(here):
                     if found is None:
                         found = np.empty((len(positions), rows.shape[1]), rows.dtype)
                     found[here] = rows[positions[here] - first]
-                first += len(rows)
         return np.empty((0, self.dimension), np.float32) if found is None else found
 
-    def ids(self, part: int) -> pa.Array:
-        """The ids of a part's rows, strings or int64."""
-        tables = list(read_part(self.folder, self.entries[part], ["id"]))
-        return pa.concat_tables(tables)["id"].combine_chunks() if tables else pa.array([], pa.int64())
+    def _tables(self, columns: Sequence[str], first: int, last: int) -> Iterator[tuple[int, pa.Table]]:
+        for part, entry in enumerate(self.entries):
+            begin, end = self.offsets[part : part + 2].tolist()
+            if begin < last and first < end:
+                position = max(first, begin)
+                for table in read_part(self.folder, entry, columns, range(position - begin, min(last, end) - begin)):
+                    yield position, table
+                    position += len(table)

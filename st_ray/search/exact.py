@@ -1,71 +1,117 @@
-"""Exact search over an embedding store, part by part: memory holds one row group of the corpus at a time."""
+"""Exact search over an embedding store: every row is scored, and memory holds some row groups of it at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 
 from st_ray.core.errors import InputError
+from st_ray.scoring.quantization import quantize_embeddings
+from st_ray.scoring.scan import Scan
+from st_ray.scoring.similarity import Similarity
 from st_ray.scoring.topk import TopK
-from st_ray.store.embeddings import embedding_array, open_embeddings, read_part
+from st_ray.scoring.vectors import StoredVectors
+
+BLOCK_ROWS = 65_536
+"""Rows that are scanned between two times that candidates are scored exactly."""
 
 
-@dataclass(frozen=True)
-class StoreHits:
-    """The nearest rows of a store for one query, best first: their positions in the store, ids, scores and texts."""
+class ExactSearcher:
+    """Searches the rows `first` up to before `last` of a store.
 
-    positions: np.ndarray
-    ids: list[Any]
-    scores: np.ndarray
-    texts: list[str | None]
+    Rows are kept in memory as they are stored, from the first search on, as far as `keep_bytes` allows; the others are
+    read anew for every search.
 
-
-def search_store(folder: str, queries: np.ndarray, k: int) -> list[StoreHits]:
-    """The `k` rows with the greatest dot product for each of `queries`, float32 `[q, d]`.
-
-    With normalised embeddings on both sides that is the cosine similarity. Ties go to the earlier row.
-
-    Raises:
-        InputError: not an embedding store, one of integers or bits, a damaged part, or queries of another dimension.
+    Args:
+        similarity: of float, int8 and uint8 stores, the latter two as the floats that they stand for; rows of bits are
+            compared by their negated Hamming distance.
+        device: where to compute: `cpu` or `cuda`.
+        on_rows: called with the count of rows after each step.
     """
-    manifest = open_embeddings(folder)
-    precision = manifest.lineage.get("precision", "float32")
-    if precision not in ("float32", "float16"):
-        raise InputError(f"{folder} holds {precision} embeddings, which exact search does not read", "encode to floats")
-    dimension = manifest.about["dimension"]
-    if queries.shape[1] != dimension:
-        raise InputError(
-            f"queries have {queries.shape[1]} dimensions, {folder} has {dimension}", "use the same model for both"
-        )
-    best, first = TopK(len(queries), k), 0
-    for entry in manifest.entries:
-        for table in read_part(folder, entry, ["embedding"]):
-            corpus = embedding_array(table["embedding"]).astype(np.float32, copy=False)
-            best.absorb(queries @ corpus.T, first)
-            first += len(corpus)
-    scores, positions = best.finish()
-    columns = _look_up(folder, np.unique(np.concatenate(positions)) if positions else np.empty(0, np.int64))
-    return [
-        StoreHits(found, [columns[p][0] for p in found.tolist()], score, [columns[p][1] for p in found.tolist()])
-        for found, score in zip(positions, scores, strict=True)
-    ]
 
+    def __init__(
+        self,
+        store: StoredVectors,
+        first: int,
+        last: int,
+        similarity: Similarity,
+        *,
+        keep_bytes: int = 0,
+        device: str = "cpu",
+        on_rows: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        self._store = store
+        self._first, self._last = first, last
+        self._similarity = similarity
+        self._keep_bytes = keep_bytes
+        self._device = device
+        self._on_rows = on_rows
+        self._kept: list[tuple[int, np.ndarray]] = []
 
-def _look_up(folder: str, positions: np.ndarray) -> dict[int, tuple[Any, str | None]]:
-    """Id and text (None where the store keeps none) of the rows at `positions`, which are sorted."""
-    manifest, found, first = open_embeddings(folder), {}, 0
-    names = ["id", "text"] if manifest.lineage.get("keep_text") else ["id"]
-    for entry in manifest.entries:
-        here = positions[np.searchsorted(positions, first) : np.searchsorted(positions, first + entry.rows)] - first
-        offset = 0
-        for table in read_part(folder, entry, names) if len(here) else ():
-            local = here[(here >= offset) & (here < offset + len(table))] - offset
-            rows = table.take(local).to_pydict()
-            texts = rows.get("text", [None] * len(local))
-            for position, identity, text in zip(local.tolist(), rows["id"], texts, strict=True):
-                found[first + offset + position] = (identity, text)
-            offset += len(table)
-        first += entry.rows
-    return found
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best `k` rows for each query.
+
+        Args:
+            queries: float32 `[q, d]`.
+
+        Returns:
+            scores float32 and positions int64, `[q, k]`, best first, ties by smaller position; -inf and `PADDING` where
+            there are fewer rows.
+
+        Raises:
+            InputError: a part of the store is missing or damaged, or holds numbers that are not finite.
+        """
+        if self._store.is_binary:
+            return self._search_bits(queries, k)
+        scan = Scan(self._similarity, torch.from_numpy(np.array(queries)).to(self._device), k)
+        for position, rows in self._gathered():
+            try:
+                scan.absorb(torch.from_numpy(rows).to(self._device), position)
+            except ValueError as error:
+                raise InputError(
+                    f"{self._store.folder}, rows {position:,} to {position + len(rows) - 1:,}: {error}",
+                    "encode them again",
+                ) from error
+            self._on_rows(len(rows))
+        return scan.finish()
+
+    def _search_bits(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        import faiss
+
+        codes = np.asarray(quantize_embeddings(queries, "ubinary"))
+        best = TopK(len(queries), k)
+        for position, rows in self._gathered():
+            distances, found = faiss.knn_hamming(codes, rows, min(k, len(rows)))
+            best.merge(-distances.astype(np.float32), found.astype(np.int64) + position)
+            self._on_rows(len(rows))
+        return best.padded()
+
+    def _gathered(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Row groups that lie side by side, joined, and as the floats that they stand for."""
+        waiting: list[np.ndarray] = []
+        first = count = 0
+        for position, rows in self._blocks():
+            if count and (position != first + count or count + len(rows) > BLOCK_ROWS):
+                yield first, np.concatenate(waiting)
+                waiting, count = [], 0
+            first = position if not count else first
+            waiting.append(self._decoded(rows))
+            count += len(rows)
+        if count:
+            yield first, np.concatenate(waiting)
+
+    def _decoded(self, rows: np.ndarray) -> np.ndarray:
+        # Half precision widens tile by tile in the scan.
+        return self._store.floats(rows) if self._store.precision in ("int8", "uint8") else rows
+
+    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        yield from self._kept
+        done = self._kept[-1][0] + len(self._kept[-1][1]) if self._kept else self._first
+        kept = sum(rows.nbytes for _, rows in self._kept)
+        for position, rows in self._store.blocks(done, self._last):
+            if kept + rows.nbytes <= self._keep_bytes:
+                self._kept.append((position, np.ascontiguousarray(rows)))
+            kept += rows.nbytes
+            yield position, rows

@@ -75,23 +75,34 @@ def open_embeddings(folder: str) -> Manifest:
     return manifest
 
 
-def read_part(folder: str, entry: ShardEntry, columns: Sequence[str]) -> Iterator[pa.Table]:
+def read_part(
+    folder: str, entry: ShardEntry, columns: Sequence[str], rows: range | None = None
+) -> Iterator[pa.Table]:
     """Row group by row group, the named columns of one part, so that memory does not depend on the part's size.
+
+    Args:
+        rows: of the part, one after the other; all of them by default. Row groups beside them are not read.
 
     Raises:
         InputError: the part is missing, cut short or not Parquet; it is named.
     """
     url = fs.join(folder, "data", entry.name)
-    rows = 0
+    first, last = (rows.start, rows.stop) if rows is not None else (0, entry.rows)
     try:
         filesystem, path = fs.open_fs(url)
         with filesystem.open(path, "rb") as file:
             parquet: Any = pq.ParquetFile(file)
+            if parquet.metadata.num_rows != entry.rows:
+                raise InputError(
+                    f"{url} has {parquet.metadata.num_rows} rows, its manifest says {entry.rows}",
+                    "make the embeddings again",
+                )
+            start = 0
             for group in range(parquet.num_row_groups):
-                table = parquet.read_row_group(group, columns=list(columns))
-                rows += len(table)
-                yield table
+                count = parquet.metadata.row_group(group).num_rows
+                low, high = max(first - start, 0), min(last - start, count)
+                if low < high:
+                    yield parquet.read_row_group(group, columns=list(columns)).slice(low, high - low)
+                start += count
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"cannot read {url}: {error}", "make the embeddings again with jobs.encode") from error
-    if rows != entry.rows:
-        raise InputError(f"{url} has {rows} rows, its manifest says {entry.rows}", "make the embeddings again")

@@ -1,0 +1,1 @@
+"""Jobs that measure the results of other jobs."""
