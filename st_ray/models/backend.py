@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +16,6 @@ from st_ray.models.tokenizer import TokenizedTexts
 
 BACKENDS = ("torch", "openvino")
 DTYPES = ("float32", "bfloat16", "float16")
-_CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 Progress = Callable[[int, int], None]
 
@@ -120,16 +118,6 @@ def check_openvino(folder: ModelFolder, dtype: str) -> None:
         raise ConfigError(f"{folder.path} is a table of embeddings, nothing for OpenVINO", "use --backend torch")
     if dtype == "float16":
         raise ConfigError("OpenVINO does not compute in float16 on CPUs", "use --dtype bfloat16 or --backend torch")
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this machine's CPU multiplies matrices in bfloat16 (AVX512-BF16, AMX, or ARM's BF16)."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    return bool(_CPU_BFLOAT16 & set(flags.split()))
 
 
 def _openvino_installed() -> bool:

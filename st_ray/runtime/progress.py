@@ -72,4 +72,5 @@ def progress_line(label: str, now: Snapshot, rows: int, shards: int) -> str:
         return f"{head}  starting  {tail}"
     rate, tokens = done / now.seconds, now.tokens / now.seconds
     left = human_seconds((rows - done) / rate)
-    return f"{head}  {rate:,.0f} rows/s  {tokens:,.0f} tokens/s  {tail}  ETA {left}"
+    speed = f"{rate:,.0f} rows/s" + (f"  {tokens:,.0f} tokens/s" if tokens else "")
+    return f"{head}  {speed}  {tail}  ETA {left}"

@@ -18,6 +18,7 @@ from st_ray.runtime import pipeline
 from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.pipeline import Row
 from st_ray.runtime.progress import Progress, Snapshot
+from st_ray.runtime.resources import TASK_CPUS
 from st_ray.runtime.session import raise_if_stopped
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import ShardEntry
@@ -46,6 +47,7 @@ class Stage:
             asks for one shard at a time (see `pipeline.map_actors`).
         finish: turns the last step's row into the part; runs in a CPU task.
         writers: parts finished and published at once.
+        writer_cpus: logical CPUs of each.
         suffix: file name ending of the parts.
         describe: what to call a shard's input in an error.
     """
@@ -56,6 +58,7 @@ class Stage:
     connect: Callable[[ray.data.Dataset, bool], ray.data.Dataset]
     finish: Callable[[Row], Part]
     writers: int = 1
+    writer_cpus: float = TASK_CPUS
     suffix: str = ".parquet"
     describe: Callable[[Any], str] = str
 
@@ -164,7 +167,7 @@ def _run_pass(
 ) -> None:
     """Run the pipeline over `todo`; shards whose process died simply do not come back."""
     ds = stage.connect(pipeline.start_rows(todo), careful)
-    ds = pipeline.map_tasks(ds, _Commit(stage.finish, writer), size=stage.writers)
+    ds = pipeline.map_tasks(ds, _Commit(stage.finish, writer), size=stage.writers, cpus=stage.writer_cpus)
     try:
         for row in ds.iter_rows():
             raise_if_stopped()

@@ -1,10 +1,10 @@
 """The exact best k of a corpus for many queries, at nearly the price of the matrix product alone.
 
 Scores are computed twice. A scan scores all pairs in tiles that stay in the processor's cache, by matrix products in
-float32, and keeps what may be among the best: whatever lies above a lower bound of the k-th best score, less a bound of
-the scan's rounding error. Only these few are scored again, each pair by itself, with sums in float64. So the result is
-that of the second kind of score alone. It depends neither on tiles and blocks nor on how the corpus is cut, and equal
-rows have equal scores, so that ties go to the smaller id.
+float32, or bfloat16 where the hardware has it, and keeps what may be among the best: whatever lies above a lower bound
+of the k-th best score, less a bound of the scan's rounding error. Only these few are scored again, each pair by itself,
+with sums in float64. So the result is that of the second kind of score alone. It depends neither on tiles and blocks
+nor on how the corpus is cut, and equal rows have equal scores, so that ties go to the smaller id.
 """
 
 from __future__ import annotations
@@ -13,24 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from st_ray.scoring.kernels import Kernel, Side, kernel_of
+from st_ray.core.environment import cpu_has_bfloat16
+from st_ray.scoring.kernels import Kernel, Side, kernel_of, rounded, spacing, squares
 from st_ray.scoring.similarity import Similarity
 from st_ray.scoring.topk import PADDING, TopK
 
 QUERIES = 1024
 """Queries of one matrix product."""
-TILE = {"cpu": 1024, "cuda": 65536}
+TILE = {"cpu": 2048, "cuda": 65536}
 """Corpus rows of one matrix product; beside 1,024 queries the scores take 8 MiB, which the last cache of CPUs holds."""
-_PREPARED = 16384
+_PREPARED = 8192
 """Corpus rows that are prepared (see `Kernel.prepare`) at a time."""
 _CHUNK = 64
 """Neighbouring scores of which first only the greatest is looked at."""
+_SPREAD = 4
+"""Chunks for each of the best k, before the k-th greatest of their maxima is taken for a bound."""
 _OPENING = 4
 """Tiles that are kept whole until the first bound is known."""
 _WAITING = 4
 """Candidates that may wait for their exact scores, in multiples of what is asked for."""
 _PAIRS = 4096
 """Pairs that are scored exactly at a time."""
+_COARSE_QUERIES = 64
+"""For fewer queries, reading the corpus takes longer than the products."""
 
 
 class Scan:
@@ -39,12 +44,15 @@ class Scan:
     Args:
         queries: `[q, d]` of any real dtype, finite, on the device that shall do the work.
         k: 1 or more.
+        coarse: whether the scan may compute in bfloat16, which changes no result; by default, where that is faster.
     """
 
-    def __init__(self, similarity: Similarity, queries: Tensor, k: int) -> None:
+    def __init__(self, similarity: Similarity, queries: Tensor, k: int, *, coarse: bool | None = None) -> None:
         self._kernel = kernel_of(similarity)
         self._k = k
-        self._groups = [_Group(self._kernel, part, k) for part in (queries.split(QUERIES) if len(queries) else ())]
+        self._coarse = coarse if coarse is not None else _coarse_is_faster(queries)
+        parts = queries.split(QUERIES) if len(queries) else ()
+        self._groups = [_Group(self._kernel, part, k, self._coarse) for part in parts]
 
     def absorb(self, rows: Tensor, first_id: int) -> None:
         """Add the candidates `first_id`, `first_id + 1`, ...: `[n, d]` of any real dtype, on the queries' device.
@@ -55,11 +63,12 @@ class Scan:
         if not len(rows) or not self._groups:
             return
         for start in range(0, len(rows), _PREPARED):
-            prepared = self._kernel.prepare(rows[start : start + _PREPARED])
+            prepared = self._kernel.prepare(rows[start : start + _PREPARED], self._coarse)
             for group in self._groups:
                 group.scan(prepared, start)
                 if group.crowded:
                     group.settle(rows, first_id)
+                    group.refine()
         for group in self._groups:
             group.settle(rows, first_id)
 
@@ -74,11 +83,11 @@ class Scan:
 class _Group:
     """Up to `QUERIES` queries: their best rows so far, and candidates that wait for their exact scores."""
 
-    def __init__(self, kernel: Kernel, queries: Tensor, k: int) -> None:
+    def __init__(self, kernel: Kernel, queries: Tensor, k: int, coarse: bool) -> None:
         self.best = TopK(len(queries), k)
         self._kernel = kernel
         self._queries = queries
-        self._side = kernel.prepare(queries)
+        self._side = kernel.prepare(queries, coarse)
         self._k = k
         # No scan value below it, error included, can be among the best k.
         self._floor = torch.full_like(self._side.lengths, -torch.inf)
@@ -101,7 +110,7 @@ class _Group:
 
     def scan(self, rows: Side, first: int) -> None:
         """Keep what of `rows` may be among the best; `first` is the number of the first one in its block."""
-        self._error = torch.maximum(self._error, self._kernel.error(self._side, float(rows.lengths.max())))
+        self._error = torch.maximum(self._error, self._kernel.error(self._side, rows))
         tile = TILE.get(rows.vectors.device.type, TILE["cuda"])
         for start in range(0, len(rows.vectors), tile):
             part = rows[start : start + tile]
@@ -110,7 +119,11 @@ class _Group:
                 if len(self._opening) == _OPENING:
                     self._open()
             else:
-                self._collect(self._kernel.scan(self._side, part, self._room(len(part.vectors))), first + start)
+                scores = self._kernel.scan(self._side, part, self._room(len(part.vectors)))
+                self._peaks.append(self._collect(scores, first + start))
+                self._unseen += len(part.vectors)
+                if self._unseen >= self._seen // 2:
+                    self._raise_floor(self._peaks)
         if self.crowded:
             self._sift()
 
@@ -128,6 +141,17 @@ class _Group:
             self._floor = torch.where(last.isneginf(), self._floor, torch.maximum(self._floor, known))
         self._begin()
 
+    def refine(self) -> None:
+        """Scan in float32 from here on: too many candidates lie within the error of a coarse scan."""
+        self._side = self._side.fine()
+        self._error = torch.zeros_like(self._error)
+
+    @property
+    def _least(self) -> Tensor:
+        """The least scan value of a candidate, float32 `[q]`; more than that of padding."""
+        least = rounded(self._floor - self._error, self._side.coarse is not None)
+        return least.clamp(min=torch.finfo(torch.float32).min)
+
     def _room(self, columns: int) -> Tensor:
         if self._buffer is None or self._buffer.shape[1] != columns:
             self._buffer = torch.empty(len(self._queries), columns, device=self._floor.device)
@@ -139,15 +163,16 @@ class _Group:
         if not tiles:
             return
         chunk = _CHUNK
-        while chunk > 1 and sum(scores.shape[1] // chunk for scores, _ in tiles) < self._k:
+        while chunk > 1 and sum(scores.shape[1] // chunk for scores, _ in tiles) < _SPREAD * self._k:
             chunk //= 2
+        self._unseen = sum(scores.shape[1] for scores, _ in tiles)
         self._raise_floor([_maxima(scores, chunk) for scores, _ in tiles])
-        self._peaks, self._seen = [], 0  # the same chunks come again, and must not count twice
         for scores, first in tiles:
             self._collect(scores, first)
 
-    def _collect(self, scores: Tensor, first: int) -> None:
-        least = torch.clamp(self._floor - self._error, min=torch.finfo(torch.float32).min).float()
+    def _collect(self, scores: Tensor, first: int) -> Tensor:
+        """Let those of a tile wait that may be among the best; returns the maxima of its chunks."""
+        least = self._least
         chunks, maxima = _chunked(scores), _maxima(scores, _CHUNK)
         if maxima.isnan().any():
             raise ValueError("a score is not a number: a row of the corpus or a query is not finite")
@@ -159,34 +184,42 @@ class _Group:
         row = first + (places % maxima.shape[1]).index_select(0, place) * _CHUNK + inner % _CHUNK
         self._waiting.append((query.index_select(0, place), row, values.flatten().index_select(0, inner)))
         self._count += len(inner)
-        self._peaks.append(maxima)
-        self._unseen += maxima.shape[1]
-        if self._unseen >= max(self._seen, self._k):
-            self._raise_floor(self._peaks)
+        return maxima
 
     def _raise_floor(self, peaks: list[Tensor]) -> None:
         joined = torch.cat(peaks, dim=1)
         if joined.shape[1] >= self._k:
-            joined = joined.topk(self._k, dim=1, sorted=False).values
-            self._floor = torch.maximum(self._floor, joined.amin(dim=1).double() - self._error)
+            joined = _greatest(joined, self._k)
+            bound = joined.amin(dim=1).double()
+            bound -= self._error + spacing(bound, self._side.coarse is not None)
+            self._floor = torch.maximum(self._floor, bound)
         self._peaks, self._seen, self._unseen = [joined], self._seen + self._unseen, 0
 
     def _sift(self) -> None:
         """Drop candidates that a higher bound has overtaken."""
         query, row, value = (torch.cat(column) for column in zip(*self._waiting, strict=True))
-        keep = value >= (self._floor - self._error).float()[query]
+        keep = value >= self._least.index_select(0, query)
         self._waiting = [(query[keep], row[keep], value[keep])]
         self._count = len(self._waiting[0][0])
 
     def _exact(self, query: Tensor, row: Tensor, rows: Tensor) -> Tensor:
         dtype = torch.promote_types(torch.float32, torch.promote_types(rows.dtype, self._queries.dtype))
         queries = self._queries.to(dtype)
+        lengths = squares(queries)
         return torch.cat(
             [
-                self._kernel.exact(queries.index_select(0, q), rows.index_select(0, r).to(dtype))
+                self._kernel.exact(
+                    queries.index_select(0, q), rows.index_select(0, r).to(dtype), lengths.index_select(0, q)
+                )
                 for q, r in zip(query.split(_PAIRS), row.split(_PAIRS), strict=True)
             ]
         )
+
+
+def _coarse_is_faster(queries: Tensor) -> bool:
+    if len(queries) < _COARSE_QUERIES:
+        return False
+    return torch.cuda.is_bf16_supported(False) if queries.is_cuda else cpu_has_bfloat16()
 
 
 def _chunked(scores: Tensor) -> Tensor:
@@ -203,11 +236,24 @@ def _maxima(scores: Tensor, chunk: int) -> Tensor:
     return torch.cat([*parts, *([scores[:, whole:].amax(dim=1, keepdim=True)] if whole < scores.shape[1] else [])], 1)
 
 
+def _greatest(values: Tensor, k: int) -> Tensor:
+    """The `k` greatest of each row, in any order."""
+    if values.is_cuda:
+        return values.topk(k, dim=1, sorted=False).values
+    # An order of magnitude faster than torch's.
+    return torch.from_numpy(np.partition(values.numpy(), values.shape[1] - k, axis=1)[:, -k:])
+
+
 def _ragged(
     query: np.ndarray, scores: np.ndarray, ids: np.ndarray, queries: int, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best `k` of each query's candidates, which come in any number and order: scores and ids `[queries, k]`."""
-    order = np.lexsort((ids, -scores, query))
+    """The best `k` of each query's candidates: scores and ids `[queries, k]`, `PADDING` where there are fewer.
+
+    Candidates come in any number; those of one query in the order of their ids.
+    """
+    bits = scores.view(np.uint32)
+    descending = np.where(bits >> 31, bits, ~bits & 0x7FFFFFFF).astype(np.uint64)  # an order of floats as of integers
+    order = np.argsort((query.astype(np.uint64) << 32) | descending, kind="stable")
     query = query[order]
     rank = np.arange(len(query)) - np.searchsorted(query, np.arange(queries))[query]
     kept = rank < k

@@ -18,6 +18,7 @@ from st_ray.core.errors import ConfigError
 from st_ray.scoring.quantization import (
     as_bits,
     dequantize_embeddings,
+    packed_dimension,
     precision_dtype,
     quantization_ranges,
     quantize_embeddings,
@@ -202,18 +203,17 @@ def _rescored(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores float64 and ids `[q, k]`, best first: of float `queries` `[q, d]` with what the codes at `ids` mean."""
     (count, k), dimension = ids.shape, queries.shape[1]
-    scores = np.full(ids.shape, -np.inf)
-    for rows in _chunks(count, 12 * k * dimension) if k else ():
+    scores = np.zeros(ids.shape)
+    for rows in _chunks(count, 12 * k * dimension) if ids.size else ():
         found = ids[rows]
         some = found.max()
         if some < 0:
             continue
-        # Whatever stands in for missing hits is thrown away below.
+        # Whatever stands in for missing hits keeps the id -1, and so never leaves.
         stored = index.vectors(np.where(found < 0, some, found).ravel())
         floats = dequantize_embeddings(stored, "ubinary" if index.is_binary else precision, ranges)
         candidates = floats.reshape(*found.shape, -1)[..., :dimension]
-        products = np.einsum("qkd,qd->qk", candidates, queries[rows], dtype=np.float64)
-        scores[rows] = np.where(found < 0, -np.inf, products)
+        scores[rows] = np.einsum("qkd,qd->qk", candidates, queries[rows], dtype=np.float64)
     return _ordered(scores, ids, falling=True)
 
 
@@ -245,6 +245,8 @@ def _ranges(queries: np.ndarray, precision: str, ranges: Any, calibration: Any) 
 
 
 def _query_codes(queries: np.ndarray, precision: str, ranges: Any) -> np.ndarray:
+    if not len(queries):
+        return np.zeros((0, packed_dimension(queries.shape[1], precision)), precision_dtype(precision))
     if queries.dtype not in _CODES:
         return np.asarray(quantize_embeddings(queries, precision, ranges=ranges))
     return queries if precision == "float32" else _recoded(queries, precision_dtype(precision))

@@ -75,9 +75,7 @@ def open_embeddings(folder: str) -> Manifest:
     return manifest
 
 
-def read_part(
-    folder: str, entry: ShardEntry, columns: Sequence[str], rows: range | None = None
-) -> Iterator[pa.Table]:
+def read_part(folder: str, entry: ShardEntry, columns: Sequence[str], rows: range | None = None) -> Iterator[pa.Table]:
     """Row group by row group, the named columns of one part, so that memory does not depend on the part's size.
 
     Args:

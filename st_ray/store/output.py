@@ -5,6 +5,7 @@
     OUTPUT/commits/part-00042.json   one commit record a part, written after it
     OUTPUT/rejects.parquet/      rows that were left out, a file for each shard that has any
     OUTPUT/ranges.json           of int8 and uint8 embeddings, settled before the first part
+    OUTPUT/queries/              of hits: the queries' embeddings, an output of its own
     OUTPUT/manifest.json         written last: its presence is completion
 
 The parts have a folder to themselves, so that pyarrow, pandas, DuckDB, Ray Data and datasets open it as it is.
@@ -31,7 +32,8 @@ LOCK = "lock.json"
 REJECTS = "rejects.parquet"
 STAGING = "staging"
 RANGES = "ranges.json"
-_OWN = {RUN, MANIFEST, REJECTS, STAGING, RANGES, "data", "commits"}
+QUERIES = "queries"
+_OWN = {RUN, MANIFEST, REJECTS, STAGING, RANGES, QUERIES, "data", "commits"}
 
 
 def part_name(number: int, shards: int, suffix: str = ".parquet") -> str:

@@ -9,8 +9,8 @@ import fsspec
 import numpy as np
 import pytest
 
+from st_ray.core.environment import cpu_has_bfloat16
 from st_ray.core.errors import ConfigError, ModelError, OutputError, ShardError
-from st_ray.models.backend import cpu_has_bfloat16
 from st_ray.models.bi_encoder import BiEncoder
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.job import encode

@@ -33,7 +33,9 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def brute_force(name: str, queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    one, other = (side.double().numpy()[:, None] if side is queries else side.double().numpy() for side in (queries, corpus))
+    one, other = (
+        side.double().numpy()[:, None] if side is queries else side.double().numpy() for side in (queries, corpus)
+    )
     with np.errstate(invalid="ignore"):
         scores = {
             "cosine": lambda: np.nan_to_num(
@@ -48,8 +50,10 @@ def brute_force(name: str, queries: torch.Tensor, corpus: torch.Tensor, k: int) 
     return np.take_along_axis(scores, order, axis=1), order
 
 
-def scanned(name: str, queries: torch.Tensor, blocks: list[tuple[int, torch.Tensor]], k: int) -> tuple:
-    found = Scan(similarity_of(name), queries, k)
+def scanned(
+    name: str, queries: torch.Tensor, blocks: list[tuple[int, torch.Tensor]], k: int, coarse: bool = False
+) -> tuple:
+    found = Scan(similarity_of(name), queries, k, coarse=coarse)
     for first, block in blocks:
         found.absorb(block, first)
     return found.finish()
@@ -64,10 +68,19 @@ def scanned(name: str, queries: torch.Tensor, blocks: list[tuple[int, torch.Tens
     k=st.integers(1, 100),
     cuts=st.lists(st.integers(0, 90), max_size=5),
     spread=st.sampled_from([1, 3, 100]),
+    coarse=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_any_cut_equals_one_sort(
-    name: str, dtype: torch.dtype, queries: int, rows: int, k: int, cuts: list[int], spread: int, seed: int
+    name: str,
+    dtype: torch.dtype,
+    queries: int,
+    rows: int,
+    k: int,
+    cuts: list[int],
+    spread: int,
+    coarse: bool,
+    seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)  # small integers: every sum is exact, and ties abound
     corpus = torch.from_numpy(rng.integers(-spread, spread + 1, (rows, 6))).to(dtype)
@@ -75,7 +88,7 @@ def test_any_cut_equals_one_sort(
     bounds = sorted({0, rows, *(cut for cut in cuts if cut <= rows)})
     blocks = [(first, corpus[first:last]) for first, last in itertools.pairwise(bounds)]
     rng.shuffle(blocks)
-    scores, ids = scanned(name, asked, blocks, k)
+    scores, ids = scanned(name, asked, blocks, k, coarse)
     expected_scores, expected_ids = brute_force(name, asked, corpus, k)
     count = min(k, rows)
     assert (ids[:, count:] == PADDING).all()
@@ -102,7 +115,7 @@ def test_real_numbers_give_the_same_bits_in_any_cut(
     bounds = sorted({0, 700, *cuts})
     blocks = [(first, corpus[first:last].clone()) for first, last in itertools.pairwise(bounds)]
     rng.shuffle(blocks)
-    parts = scanned(name, asked, blocks, k)
+    parts = scanned(name, asked, blocks, k, coarse=True)
     np.testing.assert_array_equal(whole[0], parts[0])
     np.testing.assert_array_equal(whole[1], parts[1])
     np.testing.assert_allclose(whole[0], brute_force(name, asked, corpus, k)[0], rtol=2e-6, atol=2e-7 * scale**2)
@@ -113,6 +126,15 @@ def test_thousands_of_equal_rows() -> None:
     scores, ids = scanned("cosine", torch.ones(2, 8), [(0, corpus)], 4)
     assert ids.tolist() == [[0, 1, 2, 3]] * 2
     assert scores.tolist() == [[1.0] * 4] * 2
+
+
+def test_scores_that_a_coarse_scan_cannot_tell_apart() -> None:
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((3000, 12), np.float32))
+    corpus = 1 + 1e-3 * noise
+    for name in ("cosine", "dot"):
+        coarse, fine = (scanned(name, corpus[:70], [(0, corpus)], 9, coarse) for coarse in (True, False))
+        np.testing.assert_array_equal(coarse[0], fine[0])
+        np.testing.assert_array_equal(coarse[1], fine[1])
 
 
 def test_no_queries_and_no_rows() -> None:

@@ -28,7 +28,9 @@ def test_chunks_and_containers_change_nothing(function: Any, corpus: np.ndarray)
     whole = semantic_search(queries, corpus, top_k=5, score_function=function)
     for query_chunk, corpus_chunk in ((1, 1), (4, 7), (100, 59), (3, 1000)):
         assert whole == semantic_search(queries, corpus, query_chunk, corpus_chunk, 5, function)
-    assert whole == semantic_search(torch.from_numpy(queries), torch.from_numpy(corpus), top_k=5, score_function=function)
+    assert whole == semantic_search(
+        torch.from_numpy(queries), torch.from_numpy(corpus), top_k=5, score_function=function
+    )
     assert whole == semantic_search(queries.tolist(), list(corpus), top_k=5, score_function=function)
     assert whole[:1] == semantic_search(queries[0], corpus, top_k=5, score_function=function)
 

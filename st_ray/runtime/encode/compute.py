@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from st_ray.core.environment import cpu_has_bfloat16
 from st_ray.core.errors import ConfigError
-from st_ray.models.backend import check_openvino, choose_backend, cpu_has_bfloat16
+from st_ray.models.backend import check_openvino, choose_backend
 from st_ray.models.folder import ModelFolder
 from st_ray.models.specs import StaticEmbeddingSpec
 from st_ray.runtime.encode.config import EncodeConfig

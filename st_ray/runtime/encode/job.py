@@ -51,12 +51,13 @@ class EncodeResult:
     already_complete: bool = False
 
 
-def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeResult:
+def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> EncodeResult:
     """Run the job to its end.
 
     Args:
         config: see `EncodeConfig`.
         loader: an encoder of the caller's own in place of a model folder's.
+        session: takes over the Ray session, for what the caller does next; by default it ends with the job.
 
     Raises:
         StRayError: bad input, model, output or resources, before any model is loaded where that is possible;
@@ -81,13 +82,13 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodeR
             output.clear()
         if not request.small:
             laps.end("input and model")
-            stack.enter_context(ray_session(config.address, debug=config.debug))
+            (session or stack).enter_context(ray_session(config.address, debug=config.debug))
             laps.end("Ray")
         corpus = prepare_corpus(request)
         if compute is not None:
             output.check_lineage(_lineage(config, request, model, compute, corpus.digest))
         laps.end("input and model")
-        stack.enter_context(ray_session(config.address, debug=config.debug))
+        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
         laps.end("Ray")
         actors = actors_for(config, compute, len(corpus.shards), model.actor_bytes)

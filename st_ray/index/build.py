@@ -1,0 +1,120 @@
+"""An index is trained once, on a sample, and then filled, part by part, with vectors under their own ids."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from st_ray.core.errors import InputError
+from st_ray.index.files import index_from_bytes
+from st_ray.index.library import is_binary, ivf_layer, layers, load_faiss, reason
+from st_ray.index.rows import prepare_rows
+from st_ray.index.spec import IndexSpec
+
+
+def train(spec: IndexSpec, sample: np.ndarray, seed: int = 0) -> Any:
+    """A trained, empty index.
+
+    The same sample and seed give the same index, as long as the number of threads is the same, and one if the factory
+    has a graph over coarse centroids (`IVF65536_HNSW32`), which threads link in any order. Inverted lists are
+    clustered on the GPUs where faiss has some; the index itself stays in main memory.
+
+    Args:
+        sample: float32 `[n, d]`, or uint8 `[n, columns]` of bits; see `IndexSpec.train_rows`.
+
+    Raises:
+        InputError: the sample is too small, has another dimension, holds NaN or infinity, or faiss refuses it.
+    """
+    sample = prepare_rows(spec, sample, "training vector")
+    spec.check_rows(len(sample))
+    index = spec.empty()
+    if not spec.needs_training:
+        return index
+    _set_up_clustering(index, seed)
+    try:
+        with _seeded_rotations(index, seed), _clustering_on_gpus(index):
+            index.train(sample)
+    except RuntimeError as error:
+        raise InputError(
+            f"faiss cannot train {spec.factory} on {len(sample)} vectors: {reason(error)}",
+            "use more vectors, or another --factory",
+        ) from error
+    return index
+
+
+def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int, np.ndarray]]) -> Any:
+    """A copy of the empty index `trained` that holds the vectors of `blocks`.
+
+    Memory beside it: a block.
+
+    Args:
+        trained: `index_bytes` of what `train` gave.
+        blocks: the position of a block's first vector, which with those that follow become the ids, and float32
+            `[n, d]` or uint8 `[n, columns]` of bits; a block of no rows is fine.
+
+    Raises:
+        InputError: vectors of another dimension, or with NaN or infinity; the position is named.
+    """
+    index = index_from_bytes(trained, "the trained index")
+    for first, rows in blocks:
+        if len(rows):
+            ids = np.arange(first, first + len(rows), dtype=np.int64)
+            index.add_with_ids(prepare_rows(spec, rows, "vector", first), ids)
+    return index
+
+
+def _set_up_clustering(index: Any, seed: int) -> None:
+    """The seed of all k-means; training of filters that this package never uses is turned off."""
+    for layer in layers(index):
+        storage = getattr(layer, "storage", None)
+        for part in (layer, load_faiss().downcast_index(storage) if storage is not None else None):
+            for clustering in (getattr(part, "cp", None), getattr(getattr(part, "pq", None), "cp", None)):
+                if clustering is not None:
+                    clustering.seed = seed & 0x7FFFFFFF
+                    clustering.min_points_per_centroid = 1  # a line on stderr for each codebook otherwise
+            if hasattr(part, "do_polysemous_training"):
+                # On by default, ten times as slow as all the rest, and of use to polysemous filtering only.
+                part.do_polysemous_training = False
+
+
+@contextlib.contextmanager
+def _seeded_rotations(index: Any, seed: int) -> Iterator[None]:
+    """The optimised rotations of product quantization train a quantizer of their own: with this seed, and silently."""
+    faiss = load_faiss()
+    rotations = [
+        step
+        for layer in layers(index)
+        if isinstance(layer, faiss.IndexPreTransform)
+        for step in (faiss.downcast_VectorTransform(layer.chain.at(i)) for i in range(layer.chain.size()))
+        if isinstance(step, faiss.OPQMatrix)
+    ]
+    quantizers = [faiss.ProductQuantizer(rotation.d_out, rotation.M, 8) for rotation in rotations]
+    for rotation, quantizer in zip(rotations, quantizers, strict=True):
+        quantizer.cp.seed = seed & 0x7FFFFFFF
+        quantizer.cp.min_points_per_centroid = 1
+        rotation.pq = quantizer
+    try:
+        yield
+    finally:
+        for rotation in rotations:
+            rotation.pq = None  # it must not outlive the quantizer
+
+
+@contextlib.contextmanager
+def _clustering_on_gpus(index: Any) -> Iterator[None]:
+    faiss = load_faiss()
+    ivf = ivf_layer(index)
+    if ivf is None or is_binary(index) or not faiss.get_num_gpus():
+        yield
+        return
+    # With a graph over them, centroids are found by distance; lists on their own are, by the index's metric.
+    metric = faiss.METRIC_L2 if ivf.quantizer_trains_alone == 2 else ivf.metric_type
+    centroids = faiss.index_cpu_to_all_gpus(faiss.IndexFlat(ivf.d, metric))
+    ivf.clustering_index = centroids
+    try:
+        yield
+    finally:
+        ivf.clustering_index = None

@@ -1,0 +1,1 @@
+"""The index job: sample, train, fill in parallel, merge, measure."""

@@ -1,0 +1,67 @@
+"""How well an index finds the true neighbours, and which setting reaches a target: by held-out queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from st_ray.index.output import OpenedIndex
+from st_ray.index.tune import Curve, sweep, tune
+from st_ray.runtime.build_index.config import BuildIndexConfig
+from st_ray.runtime.search.pool import SearchPool, start_pool
+from st_ray.runtime.search.target import Target, plan_search
+from st_ray.scoring.similarity import similarity_of
+from st_ray.scoring.topk import PADDING
+from st_ray.scoring.vectors import StoredVectors
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Queries to measure with.
+
+    Attributes:
+        queries: float32 `[q, d]`.
+        own: their positions in the corpus, which are not counted as their neighbours; None for queries from elsewhere.
+    """
+
+    queries: np.ndarray
+    own: np.ndarray | None
+
+
+def measure(config: BuildIndexConfig, index: OpenedIndex, store: StoredVectors, probes: Probes) -> Curve:
+    """The curve of recall against latency, and the least setting that reaches the target.
+
+    The truth comes from an exact search of the whole store. Latency is that of a batch of all probes, divided by them.
+    """
+    similarity, k = similarity_of(index.spec.similarity), config.recall_at
+    exact = _pool(config, Target(store, similarity, {}))
+    try:
+        truth = _others(exact.search(probes.queries, k + 1)[1], probes.own, k)
+    finally:
+        exact.stop()
+    pool = _pool(config, Target(store, similarity, {}, index))
+
+    def search(parameter: int | None) -> np.ndarray:
+        return _others(pool.search(probes.queries, k + 1, parameter)[1], probes.own, k)
+
+    try:
+        pool.search(probes.queries[:100], k + 1)  # pages and threads come up
+        return tune(search, truth, sweep(index.spec, k + 1), config.target_recall)
+    finally:
+        pool.stop()
+
+
+def _pool(config: BuildIndexConfig, target: Target) -> SearchPool:
+    plan = plan_search(config, target)
+    return start_pool(*target.shares(plan, 0, None), plan)
+
+
+def _others(positions: np.ndarray, own: np.ndarray | None, k: int) -> np.ndarray:
+    """The first `k` positions of each row that are not the query itself."""
+    if own is None:
+        return positions[:, :k]
+    others = positions != own[:, None]
+    # The query itself is missing where an index did not find it: then the last one is too many.
+    order = np.argsort(~others, axis=1, kind="stable")
+    return np.take_along_axis(np.where(others, positions, PADDING), order, axis=1)[:, :k]

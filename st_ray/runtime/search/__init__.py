@@ -1,0 +1,1 @@
+"""The search job: parts that stay in actors, queries that stream past them."""

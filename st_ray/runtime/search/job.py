@@ -1,0 +1,212 @@
+"""Check everything, encode the queries if they are texts, put them to the actors shard by shard, publish the hits."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from st_ray.core.errors import InputError
+from st_ray.runtime.clock import Laps
+from st_ray.runtime.encode.steps import EncoderLoader
+from st_ray.runtime.meter import Meter
+from st_ray.runtime.pipeline import Row, task_of
+from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.search.config import SearchConfig
+from st_ray.runtime.search.pool import SearchPool, start_pool
+from st_ray.runtime.search.queries import encode_queries
+from st_ray.runtime.search.target import Target, keep_bytes, open_target, plan_search
+from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.scoring.topk import PADDING
+from st_ray.scoring.vectors import StoredVectors
+from st_ray.search.agreement import check_comparable
+from st_ray.store import fs
+from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
+from st_ray.store.lineage import Lineage
+from st_ray.store.manifest import MANIFEST, Manifest
+from st_ray.store.output import QUERIES, OutputFolder, Part
+
+_IN_FLIGHT = 3
+"""Shards of queries at once: one that the actors work on, one that waits for them, one that is read or written."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a run left: the manifest, where it lies, and whether there was nothing to do."""
+
+    manifest: Manifest
+    folder: str
+    already_complete: bool = False
+
+
+def search(config: SearchConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> SearchResult:
+    """Run the job to its end.
+
+    Args:
+        config: see `SearchConfig`.
+        loader: an encoder of the caller's own for query texts, in place of a model folder's.
+        session: takes over the Ray session, for what the caller does next; by default it ends with the job.
+
+    Raises:
+        StRayError: bad queries, corpus, index, output or resources, before anything is searched where that is possible;
+            ShardError if some shards failed (the others stay committed).
+    """
+    laps = Laps()
+    output = OutputFolder(config.output, KIND)
+    output.check_usable()
+    target = open_target(config)
+    asked = _named_queries(config)
+    if asked is not None:
+        check_comparable(asked, target.store, target.similarity.name)
+    lineage = _lineage(config, target, asked)
+    with ExitStack() as stack:
+        lock = stack.enter_context(output.lock())
+        if config.overwrite:
+            output.clear()
+        writer = output.begin(lineage)
+        laps.end("input")
+        queries = asked or encode_queries(config, target.store, output.folder, loader, session or stack)
+        laps.end("queries")
+        finished = output.manifest()
+        if finished is not None:
+            return SearchResult(finished, output.folder, already_complete=True)
+        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+        data_context(config.debug)
+        laps.end("Ray")
+        tasks = _cut(queries, config.shard_rows)
+        plan = plan_search(config, target)
+        meter = Meter()
+        room = keep_bytes(config, plan, cluster_nodes()) if len(tasks) > 1 else 0
+        pool = start_pool(*target.shares(plan, room, meter.client()), plan)
+        stack.callback(pool.stop)
+        laps.end("load")
+        answer = Answer(pool, queries, config.top_k, _multiplier(config, target), config.format)
+        stage = Stage(
+            label="search",
+            tasks=tasks,
+            rows=[last - first for _, first, last in tasks],
+            connect=lambda ds, careful: ds,
+            finish=answer,
+            writers=_IN_FLIGHT,
+            suffix=SUFFIXES[config.format],
+            describe=lambda task: f"queries {task[1]:,} to {task[2] - 1:,}",
+        )
+        result = run_stage(stage, output, writer, lock, meter)
+        manifest = Manifest(
+            kind=KIND,
+            lineage=lineage,
+            entries=result.entries,
+            about=_about(config, target, queries),
+            run=_figures(result, plan, len(pool.actors), laps.seconds),
+        )
+        output.finish(manifest)
+    return SearchResult(manifest, output.folder)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits of a shard of queries.
+
+    Attributes:
+        multiplier: candidates in multiples of `top_k`, to be scored again; 0 for none.
+    """
+
+    pool: SearchPool
+    queries: StoredVectors
+    top_k: int
+    multiplier: int
+    format: HitsFormat
+
+    def __call__(self, row: Row) -> Part:
+        """The part, ready to be published."""
+        number, first, last = task_of(row)
+        blocks = [self.queries.floats(rows) for _, rows in self.queries.blocks(first, last)]
+        asked = np.concatenate(blocks) if blocks else np.empty((0, self.queries.dimension), np.float32)
+        _check_finite(asked, self.queries, first)
+        wanted = self.top_k * max(1, self.multiplier)
+        scores, positions = self.pool.search(asked, wanted, turn=number)
+        if self.multiplier:
+            scores, positions = self.pool.rescore(asked, positions, self.top_k)
+        real = positions != PADDING
+        ids = self.pool.ids(positions[real])
+        table = hits_table(self.queries.ids(first, last), real.sum(axis=1), ids, scores[real])
+        data = hits_bytes(table, self.format)
+        figures = {"queries": len(asked), "best": float(scores[:, 0].astype(np.float64).sum()) if real.any() else 0.0}
+        return Part(data=data, rows=len(table), first_row=first, figures=figures)
+
+
+def _check_finite(queries: np.ndarray, store: StoredVectors, first: int) -> None:
+    finite = np.isfinite(queries).all(axis=1)
+    if not finite.all():
+        position = first + int(np.flatnonzero(~finite)[0])
+        identity = store.ids(position, position + 1)[0].as_py()
+        raise InputError(
+            f"the embedding of query {identity!r} is not finite ({int((~finite).sum())} such queries in this shard)",
+            f"encode the queries of {store.folder} again",
+        )
+
+
+def _named_queries(config: SearchConfig) -> StoredVectors | None:
+    """The store of queries, if one was named; None for texts."""
+    if len(config.queries) == 1 and fs.exists(fs.join(config.queries[0], MANIFEST)):
+        return StoredVectors.open(config.queries[0])
+    return None
+
+
+def _lineage(config: SearchConfig, target: Target, queries: StoredVectors | None) -> Lineage:
+    return {
+        **target.lineage,
+        # Those of texts are an output of their own, with a lineage of its own.
+        "queries": queries.digest if queries else QUERIES,
+        "top_k": config.top_k,
+        "similarity": target.similarity.name,
+        "rescore_multiplier": _multiplier(config, target),
+        "format": config.format,
+        "shard_rows": config.shard_rows,
+    }
+
+
+def _multiplier(config: SearchConfig, target: Target) -> int:
+    return config.rescore_multiplier if config.rescore_multiplier is not None else 2 * target.store.is_binary
+
+
+def _cut(queries: StoredVectors, rows: int) -> list[tuple[int, int, int]]:
+    """Number, first row and the row after the last of each shard of queries."""
+    return [
+        (number, first, min(first + rows, queries.rows)) for number, first in enumerate(range(0, queries.rows, rows))
+    ]
+
+
+def _about(config: SearchConfig, target: Target, queries: StoredVectors) -> dict[str, Any]:
+    index, binary = target.index, target.store.is_binary
+    how = "dot products of queries and bits" if binary else target.similarity.name
+    if binary and not _multiplier(config, target):
+        how = "negated Hamming distances"
+    return {
+        "format": config.format,
+        "scores": how,
+        "queries": queries.rows,
+        "corpus_rows": target.store.rows,
+        "searched": config.index or config.embeddings,
+        "embeddings": target.store.folder,
+        "query_embeddings": queries.folder,
+        "query_embeddings_digest": queries.digest,
+        "factory": index.spec.factory if index else None,
+        "parameter_name": index.spec.search_parameter if index else None,
+    }
+
+
+def _figures(result: StageResult, plan: ActorPlan, actors: int, start_up: dict[str, float]) -> dict[str, Any]:
+    return {
+        "actors": actors,
+        "threads_per_actor": plan.threads,
+        "gpus_per_actor": plan.gpus,
+        "shards_done_before": result.done_before,
+        "queries": result.rows,
+        "start_up_seconds": {**start_up, "first shard": round(result.first_commit_seconds, 2)},
+        "seconds": round(sum(start_up.values()) + result.seconds, 3),
+        "search_seconds": round(result.seconds, 3),
+    }

@@ -1,0 +1,211 @@
+"""Actors that each hold a share of what is searched, and how a block of queries is put to all of them.
+
+Every actor has two charges: what it searches (some parts of an index, a copy of a whole one, or a range of rows), and a
+range of rows for which it knows ids and embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from st_ray.runtime.meter import MeterClient
+from st_ray.runtime.pipeline import result_of
+from st_ray.runtime.resources import ActorPlan
+from st_ray.scoring.similarity import Similarity
+from st_ray.scoring.topk import PADDING, TopK
+from st_ray.scoring.vectors import StoredVectors
+from st_ray.search.rescoring import Rescorer
+
+_FAN_IN = 8
+"""Results that one task merges."""
+
+
+class Searcher(Protocol):
+    """Searches a share of the corpus."""
+
+    def search(self, queries: np.ndarray, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores float32 and positions int64 `[q, k]`, best first, `PADDING` where short; see `ExactSearcher`."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What an actor is told.
+
+    Attributes:
+        make: loads what it searches; gets a function that counts done work, as a share of all.
+        first: first row that it knows id and embedding of.
+        last: the row after the last.
+        threads: compute threads.
+    """
+
+    make: Callable[[Callable[[float], None]], Searcher]
+    store: StoredVectors
+    first: int
+    last: int
+    similarity: Similarity
+    threads: int
+    meter: MeterClient | None = None
+
+
+class Holder:
+    """What runs in an actor. Loading is left to the first call, since a restarted actor is not told to."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._searcher: Searcher | None = None
+        self._rescorer = Rescorer(share.store, share.first, share.last, share.similarity)
+        self._ids: pa.Array | None = None
+        self._queries = 0
+
+    def load(self) -> None:
+        """Load now, so that what cannot be loaded shows before any work."""
+        self._use_threads()
+        self._loaded()
+
+    def search(self, queries: np.ndarray, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """See `Searcher`."""
+        self._use_threads()
+        self._queries = len(queries)
+        found = self._loaded().search(queries, k, parameter)
+        if self._share.meter is not None:
+            self._share.meter.flush()
+        return found
+
+    def rescore(self, queries: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """See `Rescorer.score`."""
+        self._use_threads()
+        return self._rescorer.score(queries, positions)
+
+    def ids(self, positions: np.ndarray) -> pa.Array:
+        """Ids of rows of ours, in the order of `positions`."""
+        if self._ids is None:
+            self._ids = self._share.store.ids(self._share.first, self._share.last)
+        return self._ids.take(pa.array(positions - self._share.first))
+
+    def _loaded(self) -> Searcher:
+        if self._searcher is None:
+            self._searcher = self._share.make(self._count)
+        return self._searcher
+
+    def _count(self, share: float) -> None:
+        if self._share.meter is not None:
+            self._share.meter.add(rows=self._queries * share)
+
+    def _use_threads(self) -> None:
+        # OpenMP keeps the number by calling thread, and Ray may call from another one each time.
+        import torch
+
+        torch.set_num_threads(self._share.threads)
+        try:
+            import faiss
+        except ImportError:
+            return
+        faiss.omp_set_num_threads(self._share.threads)
+
+
+@dataclass(frozen=True)
+class SearchPool:
+    """The actors, as tasks see them.
+
+    Attributes:
+        actors: all of them, in the order of the rows that they know.
+        bounds: int64 `[actors + 1]`, the rows at which their ranges begin, and the number of rows.
+        groups: the actors by what they search; those of one group hold copies of the same.
+    """
+
+    actors: Sequence[Any]
+    bounds: np.ndarray
+    groups: Sequence[Sequence[int]]
+
+    def search(
+        self, queries: np.ndarray, k: int, parameter: int | None = None, turn: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best `k` of all groups; see `Searcher`. `turn` picks among copies.
+
+        Raises:
+            StRayError: what an actor raised.
+        """
+        if not len(queries):
+            return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
+        block = ray.put(queries)
+        asked = (self.actors[group[turn % len(group)]] for group in self.groups)
+        found = [actor.search.remote(block, k, parameter) for actor in asked]
+        merge = ray.remote(_merge).options(num_cpus=0)
+        while len(found) > _FAN_IN:
+            found = [merge.remote(k, *found[start : start + _FAN_IN]) for start in range(0, len(found), _FAN_IN)]
+        return _merge(k, *map(result_of, found))
+
+    def rescore(self, queries: np.ndarray, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best `k` of the rows at `positions` `[q, m]` by their embeddings; see `Searcher` for what comes back."""
+        block, places = ray.put(queries), ray.put(positions)
+        refs = [actor.rescore.remote(block, places) for actor in self._with_rows_at(positions)]
+        scores = np.full(positions.shape, -np.inf, np.float32)
+        for ref in refs:
+            np.maximum(scores, result_of(ref), out=scores)
+        best = TopK(len(queries), k)
+        best.merge(scores, positions)
+        return best.padded()
+
+    def ids(self, positions: np.ndarray) -> pa.Array:
+        """Ids of the rows at `positions`, `[n]`."""
+        order = np.argsort(positions, kind="stable")
+        cuts = np.searchsorted(positions[order], self.bounds)
+        refs = [
+            actor.ids.remote(positions[order[low:high]])
+            for actor, low, high in zip(self.actors, cuts[:-1], cuts[1:], strict=True)
+            if low < high
+        ]
+        if not refs:
+            return pa.array([], pa.string())
+        sorted_ids = pa.chunked_array([result_of(ref) for ref in refs]).combine_chunks()
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return pc.take(sorted_ids, pa.array(back))
+
+    def stop(self) -> None:
+        """End the actors, so that what they hold is free for the next step of a job."""
+        for actor in self.actors:
+            ray.kill(actor)
+
+    def _with_rows_at(self, positions: np.ndarray) -> list[Any]:
+        owners = np.unique(np.searchsorted(self.bounds, positions[positions != PADDING], side="right") - 1)
+        return [self.actors[owner] for owner in owners.tolist()]
+
+
+def start_pool(shares: Sequence[Share], groups: Sequence[Sequence[int]], plan: ActorPlan) -> SearchPool:
+    """Start an actor for each share, spread over the machines, and load them all.
+
+    Raises:
+        StRayError: what a share needs cannot be loaded.
+    """
+    actor = ray.remote(Holder).options(
+        num_cpus=plan.cpus,
+        num_gpus=plan.gpus or None,
+        max_restarts=-1,
+        max_task_retries=3,
+        scheduling_strategy="SPREAD",
+    )
+    actors = [actor.remote(share) for share in shares]
+    bounds = np.array([*(share.first for share in shares), shares[-1].last], np.int64)
+    pool = SearchPool(actors, bounds, groups)
+    try:
+        for ref in [actor.load.remote() for actor in actors]:
+            result_of(ref)
+    except BaseException:
+        pool.stop()
+        raise
+    return pool
+
+
+def _merge(k: int, *found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    best = TopK(len(found[0][0]), k)
+    for scores, positions in found:
+        best.merge(scores, positions)
+    return best.padded()

@@ -1,0 +1,32 @@
+"""What the search job tells its user at the end."""
+
+from __future__ import annotations
+
+from st_ray.core.summary import human_seconds, render_summary
+from st_ray.runtime.search.job import SearchResult
+
+
+def search_summary(result: SearchResult) -> str:
+    """Counts, rates, and where things lie."""
+    manifest, run, about = result.manifest, result.manifest.run, result.manifest.about
+    lineage = manifest.lineage
+    lines = {
+        "queries": f"{about['queries']:,} against {about['corpus_rows']:,} rows of {about['searched']}",
+        "hits": f"{manifest.rows:,} in {len(manifest.entries):,} shards, top {lineage['top_k']}, {about['format']}",
+        "scores": about["scores"],
+    }
+    if lineage.get("parameter"):
+        lines["search"] = f"{about['factory']}, {about['parameter_name']} {lineage['parameter']}"
+    if result.already_complete:
+        return render_summary("search: complete already, nothing to do", lines)
+    if run["shards_done_before"]:
+        lines["resumed"] = f"{run['shards_done_before']:,} shards were committed by an earlier run"
+    start = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["start_up_seconds"].items())
+    lines |= {
+        "this run": f"{run['queries']:,} queries in {human_seconds(run['seconds'])}",
+        "start-up": f"{sum(run['start_up_seconds'].values()):.1f} s to the first commit: {start}",
+        "rate": f"{run['queries'] / max(run['search_seconds'], 1e-9):,.0f} queries/s",
+        "actors": f"{run['actors']} x {run['threads_per_actor']} threads"
+        + (f", {run['gpus_per_actor']:g} GPUs each" if run["gpus_per_actor"] else ""),
+    }
+    return render_summary("search: complete", lines)
