@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import InputError
+from st_ray.core.errors import ConfigError, InputError
 from st_ray.index.files import index_from_bytes
-from st_ray.index.library import is_binary, ivf_layer, layers, load_faiss, reason
+from st_ray.index.library import downcast, is_binary, ivf_layer, layers, load_faiss, reason
 from st_ray.index.rows import prepare_rows
 from st_ray.index.spec import IndexSpec
 
@@ -56,28 +56,39 @@ def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int, np.ndarray
             `[n, d]` or uint8 `[n, columns]` of bits; a block of no rows is fine.
 
     Raises:
+        ConfigError: faiss cannot fill an index of this kind block by block.
         InputError: vectors of another dimension, or with NaN or infinity; the position is named.
     """
     index = index_from_bytes(trained, "the trained index")
     for first, rows in blocks:
         if len(rows):
             ids = np.arange(first, first + len(rows), dtype=np.int64)
-            index.add_with_ids(prepare_rows(spec, rows, "vector", first), ids)
+            prepared = prepare_rows(spec, rows, "vector", first)
+            try:
+                index.add_with_ids(prepared, ids)
+            except RuntimeError as error:
+                raise ConfigError(
+                    f"faiss cannot add vectors {first} to {first + len(rows) - 1} to {spec.factory}: {reason(error)}",
+                    "use another --factory",
+                ) from error
     return index
 
 
 def _set_up_clustering(index: Any, seed: int) -> None:
     """The seed of all k-means; training of filters that this package never uses is turned off."""
     for layer in layers(index):
-        storage = getattr(layer, "storage", None)
-        for part in (layer, load_faiss().downcast_index(storage) if storage is not None else None):
-            for clustering in (getattr(part, "cp", None), getattr(getattr(part, "pq", None), "cp", None)):
-                if clustering is not None:
-                    clustering.seed = seed & 0x7FFFFFFF
-                    clustering.min_points_per_centroid = 1  # a line on stderr for each codebook otherwise
+        for part in (layer, downcast(layer.storage) if hasattr(layer, "storage") else layer):
+            _set_up(getattr(part, "cp", None), seed)
+            _set_up(getattr(getattr(part, "pq", None), "cp", None), seed)
             if hasattr(part, "do_polysemous_training"):
                 # On by default, ten times as slow as all the rest, and of use to polysemous filtering only.
                 part.do_polysemous_training = False
+
+
+def _set_up(clustering: Any, seed: int) -> None:
+    if clustering is not None:
+        clustering.seed = seed & 0x7FFFFFFF
+        clustering.min_points_per_centroid = 1  # a line on stderr for each codebook otherwise
 
 
 @contextlib.contextmanager
@@ -93,8 +104,7 @@ def _seeded_rotations(index: Any, seed: int) -> Iterator[None]:
     ]
     quantizers = [faiss.ProductQuantizer(rotation.d_out, rotation.M, 8) for rotation in rotations]
     for rotation, quantizer in zip(rotations, quantizers, strict=True):
-        quantizer.cp.seed = seed & 0x7FFFFFFF
-        quantizer.cp.min_points_per_centroid = 1
+        _set_up(quantizer.cp, seed)
         rotation.pq = quantizer
     try:
         yield

@@ -46,13 +46,9 @@ def choose_spec(
         if spec.memory_bytes(rows) <= memory_bytes:
             return spec
         fitting = min(fitting or spec, spec, key=lambda each: each.memory_bytes(rows))
-    needed = (
-        f"{fitting.factory} takes {human_bytes(fitting.memory_bytes(rows))}"
-        if fitting
-        else "none can be trained on them"
-    )
+    least = f"{fitting.factory} takes {human_bytes(fitting.memory_bytes(rows))}" if fitting else "none can be trained"
     raise ConfigError(
-        f"no index of {rows} vectors of {dimension} dimensions fits into {human_bytes(memory_bytes)}: {needed}",
+        f"no index of {rows} vectors of {dimension} dimensions fits into {human_bytes(memory_bytes)}: {least}",
         "give it more memory, encode to fewer dimensions (--truncate-dim) or bits (--precision ubinary), "
         + ("or lower --target-recall below 1" if target_recall >= 1 else "or name a --factory of your own"),
     )

@@ -51,5 +51,6 @@ def downcast(index: Any) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception of faiss says, without the C++ function and source line it comes from."""
-    return str(error).rsplit(".cpp:", 1)[-1].partition(": ")[2].strip() or str(error)
+    """What an exception of faiss says, without the C++ function, source line and condition it comes from."""
+    said = str(error).rsplit(".cpp:", 1)[-1].partition(": ")[2]
+    return said.partition("' failed: ")[2].strip() or said.strip() or str(error)

@@ -20,6 +20,7 @@ import numpy as np
 from st_ray.core.errors import ConfigError, InputError, OutputError
 from st_ray.index.files import index_bytes, index_from_bytes, open_index, publishing
 from st_ray.index.library import ivf_layer
+from st_ray.store import fs
 
 _MARK = b"ilar"
 _ALL, _SOME = b"full", b"sprs"
@@ -34,20 +35,21 @@ def merge_on_disk(trained: bytes, paths: Sequence[str], target: str) -> int:
 
     Args:
         trained: the empty index that all parts were filled into, as bytes.
-        paths: local files that `index_bytes` or faiss wrote.
-        target: local path; an older file is replaced.
+        paths: local files that `index_bytes`, `write_index` or faiss wrote.
+        target: a local file; an older one is replaced.
 
     Raises:
-        ConfigError: the index has no inverted lists, or more than plain ones (fast-scan codes).
+        ConfigError: the index has no inverted lists, or more than plain ones (fast-scan codes); or a file that is not
+            local.
         InputError: a part is missing, damaged, cut short or of another training; it is named.
         OutputError: `target` cannot be written.
     """
-    shell = _Shell.of(trained)
-    parts = [_Part.open(path, shell) for path in paths]
+    shell, path = _Shell.of(trained), _local(target)
+    parts = [_Part.open(_local(part), shell) for part in paths]
     sizes = sum((part.sizes for part in parts), np.zeros(shell.nlist, np.int64))
     total = int(sizes.sum())
     try:
-        with publishing(target) as temporary:
+        with publishing(path) as temporary:
             with open(temporary, "wb", buffering=1 << 20) as file:
                 file.write(shell.head(total))
                 file.write(_list_table(sizes, shell.code_bytes))
@@ -66,6 +68,7 @@ class _Shell:
     index: Any
     nlist: int
     code_bytes: int
+    head_bytes: int
 
     @classmethod
     def of(cls, trained: bytes) -> _Shell:
@@ -77,7 +80,7 @@ class _Shell:
                 f"{kind} cannot be merged on disk",
                 "keep the parts, merge in memory, or use an IVF factory with Flat, SQ or PQ codes",
             )
-        shell = cls(index, int(ivf.nlist), int(ivf.code_size))
+        shell = cls(index, int(ivf.nlist), int(ivf.code_size), len(trained) - _PREFIX_BYTES)
         if not trained.endswith(_list_table(np.zeros(shell.nlist, np.int64), shell.code_bytes)):
             raise ConfigError(f"this release of faiss writes {type(ivf).__name__} in an unknown way", "merge in memory")
         return shell
@@ -108,18 +111,24 @@ class _Part:
             data = np.memmap(path, np.uint8, mode="r")
         except OSError as error:
             raise InputError(f"cannot read {path}: {error}", "build the part again") from error
-        begin = len(shell.head(0))
-        sizes, first = _read_list_table(data, begin, shell, path)
+        sizes, first = _read_list_table(data, shell, path)
         lengths = sizes * (shell.code_bytes + _ID_BYTES)
         if first + int(lengths.sum()) != len(data):
             raise InputError(
                 f"{path} has {len(data)} bytes, its lists need {first + int(lengths.sum())}", "build the part again"
             )
-        if data[:begin].tobytes() != shell.head(int(sizes.sum())):
+        if data[: shell.head_bytes].tobytes() != shell.head(int(sizes.sum())):
             raise InputError(
                 f"{path} was not filled into a copy of the same trained index", "build all parts again in one run"
             )
         return cls(data, sizes, first + np.cumsum(lengths) - lengths)
+
+
+def _local(url: str) -> str:
+    filesystem, path = fs.open_fs(url)
+    if not fs.is_local(filesystem):
+        raise ConfigError(f"{url} is not in a file system", "merge in memory, or in a local folder")
+    return path
 
 
 def _list_table(sizes: np.ndarray, code_bytes: int) -> bytes:
@@ -132,9 +141,10 @@ def _list_table(sizes: np.ndarray, code_bytes: int) -> bytes:
     return b"".join([_MARK, head, _ALL if everything else _SOME, count, entries.astype("<u8").tobytes()])
 
 
-def _read_list_table(data: np.ndarray, begin: int, shell: _Shell, path: str) -> tuple[np.ndarray, int]:
+def _read_list_table(data: np.ndarray, shell: _Shell, path: str) -> tuple[np.ndarray, int]:
     """The inverse of `_list_table`: int64 `[nlist]`, and the byte after it."""
     broken = InputError(f"{path} is cut short, or not a part of this index", "build the part again")
+    begin = shell.head_bytes
     head = data[begin : begin + _PREFIX_BYTES].tobytes()
     expected = _MARK + np.array([shell.nlist, shell.code_bytes], "<u8").tobytes()
     if len(head) != _PREFIX_BYTES or not head.startswith(expected):
@@ -144,17 +154,14 @@ def _read_list_table(data: np.ndarray, begin: int, shell: _Shell, path: str) -> 
     most = {_ALL: shell.nlist, _SOME: 2 * shell.nlist}.get(how, -1)
     if first > len(data) or count > most:
         raise broken
-    entries = data[begin + _PREFIX_BYTES : first].view("<u8").astype(np.int64)
+    # No list is longer than the file; larger numbers would overflow when they are turned into bytes.
+    entries = np.minimum(data[begin + _PREFIX_BYTES : first].view("<u8"), np.uint64(len(data))).astype(np.int64)
     if how == _ALL and count == shell.nlist:
-        sizes = entries
-    elif how == _SOME and count % 2 == 0 and (entries[::2] < shell.nlist).all():
-        sizes = np.zeros(shell.nlist, np.int64)
-        sizes[entries[::2]] = entries[1::2]
-    else:
+        return entries, first
+    if how == _ALL or count % 2 or (entries[::2] >= shell.nlist).any():
         raise broken
-    # Larger ones would overflow when they are turned into bytes.
-    if (sizes < 0).any() or (sizes > len(data)).any():
-        raise broken
+    sizes = np.zeros(shell.nlist, np.int64)
+    sizes[entries[::2]] = entries[1::2]
     return sizes, first
 
 
@@ -163,7 +170,7 @@ def _write_lists(file: BinaryIO, parts: Sequence[_Part], shell: _Shell) -> None:
         here = [part for part in parts if part.sizes[number]]
         for part in here:
             start = part.starts[number]
-            file.write(memoryview(part.data[start : start + part.sizes[number] * shell.code_bytes]))
+            file.write(part.data[start : start + part.sizes[number] * shell.code_bytes].data)
         for part in here:
             start = part.starts[number] + part.sizes[number] * shell.code_bytes
-            file.write(memoryview(part.data[start : start + part.sizes[number] * _ID_BYTES]))
+            file.write(part.data[start : start + part.sizes[number] * _ID_BYTES].data)

@@ -81,7 +81,7 @@ def _parameters(index: Any, value: int | None) -> Any | None:
         if isinstance(layer, faiss.IndexRefine):
             found = faiss.IndexRefineSearchParameters(k_factor=_REFINE_FACTOR, base_index_params=found)
         elif isinstance(layer, faiss.IndexPreTransform):
-            found = found and faiss.SearchParametersPreTransform(index_params=found)
+            found = None if found is None else faiss.SearchParametersPreTransform(index_params=found)
         elif value is not None and hasattr(layer, "nprobe"):
             found = _ivf_parameters(layer, value)
         elif value is not None and hasattr(layer, "hnsw"):

@@ -50,7 +50,7 @@ def read_traits(index: Any) -> Traits:
     """The traits of `index`, empty or not."""
     inner, ivf = layers(index)[-1], ivf_layer(index)
     nlist = int(ivf.nlist) if ivf is not None else 0
-    vector_bytes = sum(map(_vector_bytes, layers(index)))
+    vector_bytes = sum(_code_size(layer) for layer in (inner, *_refinements(index)))
     return Traits(
         needs_training=not index.is_trained,
         nlist=nlist,
@@ -81,9 +81,7 @@ def make_empty(factory: str, dimension: int, metric: int, binary: bool) -> Any:
             index = faiss.index_factory(dimension, factory, metric)
     except (RuntimeError, MemoryError) as error:
         raise _refused(factory, dimension, binary, reason(error)) from error
-    inner = layers(index)[-1]
-    # faiss makes these, and divides by zero when they are used.
-    if getattr(inner, "nlist", 1) < 1 or (hasattr(inner, "hnsw") and inner.hnsw.nb_neighbors(0) < 4):
+    if not _is_usable(layers(index)[-1]):
         raise _refused(factory, dimension, binary, "it needs at least one list, and two links in a graph")
     if _keeps_ids(index):
         return index
@@ -96,6 +94,13 @@ def _refused(factory: str, dimension: int, binary: bool, why: str) -> ConfigErro
         f"--factory {factory!r} makes no index of {dimension} {kind}: {why}",
         f"write it as faiss's index factory does, for instance {examples}, or use --factory auto",
     )
+
+
+def _is_usable(inner: Any) -> bool:
+    """faiss makes indexes of no lists, and graphs of no links, and divides by zero when they are used."""
+    if hasattr(inner, "nlist"):
+        return inner.nlist > 0 and _is_usable(downcast(inner.quantizer))
+    return not hasattr(inner, "hnsw") or inner.hnsw.cum_nneighbor_per_level.size() > 2
 
 
 def _keeps_ids(index: Any) -> bool:
@@ -132,10 +137,13 @@ def _codebook_size(layer: Any) -> int:
     return int(quantizer.ksub) if quantizer is not None else 0
 
 
-def _vector_bytes(layer: Any) -> int:
-    refined = getattr(layer, "refine_index", None)
-    codes = downcast(refined) if refined is not None else _storage(layer)
-    return int(getattr(codes, "code_size", 0))
+def _code_size(layer: Any) -> int:
+    return int(getattr(_storage(layer), "code_size", 0))
+
+
+def _refinements(index: Any) -> list[Any]:
+    """What looks at the best hits once more, with longer codes of its own."""
+    return [downcast(layer.refine_index) for layer in layers(index) if hasattr(layer, "refine_index")]
 
 
 def _storage(layer: Any) -> Any:

@@ -257,7 +257,7 @@ def _ragged(
     query = query[order]
     rank = np.arange(len(query)) - np.searchsorted(query, np.arange(queries))[query]
     kept = rank < k
-    found = np.full((queries, k), -np.inf, np.float32), np.full((queries, k), PADDING, np.int64)
-    for matrix, values in zip(found, (scores, ids), strict=True):
-        matrix[query[kept], rank[kept]] = values[order][kept]
-    return found
+    best, best_ids = np.full((queries, k), -np.inf, np.float32), np.full((queries, k), PADDING, np.int64)
+    best[query[kept], rank[kept]] = scores[order][kept]
+    best_ids[query[kept], rank[kept]] = ids[order][kept]
+    return best, best_ids

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -103,7 +102,7 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> B
                 "trained_on": trained_on,
                 "recall_at": config.recall_at,
                 "target_recall": config.target_recall,
-                "curve": json.loads(curve.to_json()) if curve else None,
+                "curve": curve.to_json() if curve else None,
             },
             run={"seconds": laps.seconds, "parts_done_before": result.done_before},
         )
@@ -125,6 +124,11 @@ def _check(config: BuildIndexConfig, store: StoredVectors) -> None:
         spec = _named(config, store)
         spec.check_rows(store.rows, store.folder)
         _check_merge(config, spec)
+        if config.train_rows is not None and config.train_rows < spec.minimum_train_rows:
+            raise ConfigError(
+                f"--train-rows {config.train_rows}: {spec.factory} needs {spec.minimum_train_rows} at least",
+                "raise it, or leave it out",
+            )
 
 
 def _check_merge(config: BuildIndexConfig, spec: IndexSpec) -> None:
@@ -192,11 +196,6 @@ class _Run:
         """Train on a sample in one task, unless that is done; the rows trained on."""
         wanted = self.config.train_rows or self.spec.train_rows(self.store.rows)
         wanted = min(wanted, self.store.rows) if self.spec.needs_training else 0
-        if self.config.train_rows and wanted < self.spec.minimum_train_rows:
-            raise ConfigError(
-                f"--train-rows {wanted}: {self.spec.factory} needs {self.spec.minimum_train_rows} at least",
-                "raise it, or leave it out",
-            )
         if not fs.exists(self.trained):
             rows = training_rows(self.store, wanted, self.config.seed, self.held_out())
             nodes = cluster_nodes()

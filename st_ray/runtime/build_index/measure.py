@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from st_ray.index.output import OpenedIndex
-from st_ray.index.tune import Curve, sweep, tune
+from st_ray.index.tune import Curve, parameters_of, tune
 from st_ray.runtime.build_index.config import BuildIndexConfig
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.target import Target, plan_search
@@ -42,12 +43,15 @@ def measure(config: BuildIndexConfig, index: OpenedIndex, store: StoredVectors, 
         exact.stop()
     pool = _pool(config, Target(store, similarity, {}, index))
 
-    def search(parameter: int | None) -> np.ndarray:
-        return _others(pool.search(probes.queries, k + 1, parameter)[1], probes.own, k)
+    def search(parameter: int | None) -> tuple[np.ndarray, float]:
+        begun = time.perf_counter()
+        found = pool.search(probes.queries, k + 1, parameter)[1]
+        seconds = time.perf_counter() - begun
+        return _others(found, probes.own, k), seconds / len(probes.queries)
 
     try:
         pool.search(probes.queries[:100], k + 1)  # pages and threads come up
-        return tune(search, truth, sweep(index.spec, k + 1), config.target_recall)
+        return tune(search, truth, parameters_of(index.spec, k + 1), config.target_recall)
     finally:
         pool.stop()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from st_ray.core.summary import human_bytes, human_seconds, render_summary
@@ -23,7 +22,7 @@ def build_index_summary(result: BuildIndexResult) -> str:
     if about["trained_on"]:
         lines["trained"] = f"on {about['trained_on']:,} rows"
     if about["curve"]:
-        lines |= _measured(Curve.from_json(json.dumps(about["curve"])), about, spec.search_parameter, result.folder)
+        lines |= _measured(Curve.from_json(about["curve"]), about, spec.search_parameter, result.folder)
     if result.already_complete:
         return render_summary("build_index: complete already, nothing to do", lines)
     if run["parts_done_before"]:
@@ -34,7 +33,7 @@ def build_index_summary(result: BuildIndexResult) -> str:
 
 
 def _measured(curve: Curve, about: Any, parameter: str | None, folder: str) -> dict[str, str]:
-    point = curve.point
+    point = curve.best
     setting = f"{parameter} {curve.chosen}" if curve.chosen is not None else "as it is"
     lines = {
         "recall": f"{point.recall:.4f} at {about['recall_at']} with {setting}, "
