@@ -48,7 +48,7 @@ def train(spec: IndexSpec, sample: np.ndarray, seed: int = 0) -> Any:
 def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int, np.ndarray]]) -> Any:
     """A copy of the empty index `trained` that holds the vectors of `blocks`.
 
-    Memory beside it: a block.
+    Memory beside it: a block. The same vectors give the same bytes, but for graphs that several threads link.
 
     Args:
         trained: `index_bytes` of what `train` gave.

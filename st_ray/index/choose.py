@@ -22,18 +22,18 @@ def choose_spec(
     """The first of these that fits into `memory_bytes`.
 
     - `Flat` (`BFlat` for bits) up to 50,000 vectors, or where the target is 1: comparing all of them is a matrix
-      product, and for 20,000 vectors of 384 dimensions took as long as inverted lists at a recall of 0.99, or a graph.
+      product, which for 20,000 vectors of 384 dimensions took as long as inverted lists or a graph at a recall of 0.99.
     - Inverted lists (`IVF`), about 4 * sqrt(rows) of them, a power of two, so that a search compares with about as
       many centroids as vectors; from 16,384 lists on the centroids have a graph (`_HNSW32`), as comparing with all
       of them would take the longest. Lists, unlike a graph over all vectors, are filled in parallel, merged, mapped and
-      compressed, and their search parameter reaches all of them.
+      compressed, and with all of them searched nothing is missed.
     - Within lists the longest codes that fit: `SQfp16` (no neighbours lost against float32 at half the memory, and
-      quicker, which is why float32 is not in this list), `SQ8` (recall of 0.99 at best), `SQ6` (0.98), `SQ4` (0.93),
-      `PQ` with a byte for 4 dimensions (0.87), `OPQ` with a byte for 8 (0.78) or 16. From SQ4 on most targets need
-      rescoring (`IndexSpec.needs_rescoring`): among four times as many hits, all of these codes keep 0.99 of the
-      neighbours.
+      quicker, which is why float32 is not among them), `SQ8` (recall of 0.99 at best), `SQ6` (0.98), `SQ4` (0.93),
+      `PQ` with a byte for 4 dimensions (0.87), `OPQ` with a byte for 8 (0.78) or 16 (0.64). From SQ6 on, targets
+      above these need rescoring (`IndexSpec.needs_rescoring`): among four times as many hits all codes but the last
+      (0.93) keep 0.99 of the neighbours.
 
-    The recall was measured at 10 neighbours among 20,000 sentence embeddings, with all lists searched.
+    The recall was measured for 10 neighbours among 20,000 sentence embeddings, with all lists searched.
 
     Raises:
         ConfigError: nothing fits; the message says what would.

@@ -19,24 +19,25 @@ import numpy as np
 
 from st_ray.core.errors import ConfigError, InputError, OutputError
 from st_ray.index.files import index_bytes, index_from_bytes, open_index, publishing
-from st_ray.index.library import ivf_layer
+from st_ray.index.library import ivf_layer, layers
+from st_ray.index.query import keep_parameter
+from st_ray.index.traits import read_traits
 from st_ray.store import fs
 
 _MARK = b"ilar"
 _ALL, _SOME = b"full", b"sprs"
 _PREFIX_BYTES = 32
 _ID_BYTES = 8
-_PLAIN_LISTS = ("IndexIVFFlat", "IndexIVFScalarQuantizer", "IndexIVFPQ", "IndexIVFRaBitQ", "IndexBinaryIVF")
-"""The kinds that keep nothing of a vector but its code and its id in a list."""
 
 
-def merge_on_disk(trained: bytes, paths: Sequence[str], target: str) -> int:
+def merge_on_disk(trained: bytes, paths: Sequence[str], target: str, parameter: int | None = None) -> int:
     """Write the vectors of the parts at `paths`, in that order, into one index file; the number of vectors.
 
     Args:
         trained: the empty index that all parts were filled into, as bytes.
         paths: local files that `index_bytes`, `write_index` or faiss wrote.
         target: a local file; an older one is replaced.
+        parameter: nprobe that whoever opens the file searches with by default; faiss's own is 1.
 
     Raises:
         ConfigError: the index has no inverted lists, or more than plain ones (fast-scan codes); or a file that is not
@@ -48,6 +49,8 @@ def merge_on_disk(trained: bytes, paths: Sequence[str], target: str) -> int:
     parts = [_Part.open(_local(part), shell) for part in paths]
     sizes = sum((part.sizes for part in parts), np.zeros(shell.nlist, np.int64))
     total = int(sizes.sum())
+    if parameter is not None:
+        keep_parameter(shell.index, parameter)
     try:
         with publishing(path) as temporary:
             with open(temporary, "wb", buffering=1 << 20) as file:
@@ -73,16 +76,16 @@ class _Shell:
     @classmethod
     def of(cls, trained: bytes) -> _Shell:
         index = index_from_bytes(trained, "the trained index")
-        ivf = ivf_layer(index)
-        if type(ivf).__name__ not in _PLAIN_LISTS:
-            kind = type(index if ivf is None else ivf).__name__
+        kind = type(layers(index)[-1]).__name__
+        if not read_traits(index).mergeable_on_disk:
             raise ConfigError(
                 f"{kind} cannot be merged on disk",
                 "keep the parts, merge in memory, or use an IVF factory with Flat, SQ or PQ codes",
             )
+        ivf = ivf_layer(index)
         shell = cls(index, int(ivf.nlist), int(ivf.code_size), len(trained) - _PREFIX_BYTES)
         if not trained.endswith(_list_table(np.zeros(shell.nlist, np.int64), shell.code_bytes)):
-            raise ConfigError(f"this release of faiss writes {type(ivf).__name__} in an unknown way", "merge in memory")
+            raise ConfigError(f"this release of faiss writes {kind} in an unknown way", "merge in memory")
         return shell
 
     def head(self, rows: int) -> bytes:

@@ -88,6 +88,11 @@ class IndexSpec:
         return self.traits.mergeable
 
     @property
+    def mergeable_on_disk(self) -> bool:
+        """Whether they can without being held in memory: inverted lists of plain codes."""
+        return self.traits.mergeable_on_disk
+
+    @property
     def code_bytes(self) -> int:
         """Bytes that a vector takes in memory, with its id and its links."""
         return self.traits.code_bytes

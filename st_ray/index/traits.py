@@ -12,6 +12,7 @@ from st_ray.index.library import downcast, is_binary, ivf_layer, layers, load_fa
 _ID_BYTES = 8
 _LEVEL_AND_OFFSET_BYTES = 12
 _OPQ_CENTROIDS = 256
+_PLAIN_LISTS = ("IndexIVFFlat", "IndexIVFScalarQuantizer", "IndexIVFPQ", "IndexIVFRaBitQ", "IndexBinaryIVF")
 _TABLE_LIMIT = 2 << 30  # above it, faiss does without the table
 
 
@@ -24,6 +25,7 @@ class Traits:
         nlist: number of inverted lists; 0 where there are none.
         search_parameter: `nprobe`, `efSearch`, or None where nothing trades time for recall.
         mergeable: whether filled parts can become one index.
+        mergeable_on_disk: whether nothing is kept of a vector but its code and its id in an inverted list.
         centroids: of the largest codebook; at least 1.
         vector_bytes: of the codes of one vector.
         code_bytes: the same with its id and its share of a graph's links.
@@ -34,6 +36,7 @@ class Traits:
     nlist: int
     search_parameter: str | None
     mergeable: bool
+    mergeable_on_disk: bool
     centroids: int
     vector_bytes: int
     code_bytes: int
@@ -56,6 +59,7 @@ def read_traits(index: Any) -> Traits:
         nlist=nlist,
         search_parameter="nprobe" if nlist else "efSearch" if hasattr(inner, "hnsw") else None,
         mergeable=_is_mergeable(index),
+        mergeable_on_disk=type(ivf).__name__ in _PLAIN_LISTS and not _is_wrapped(index),
         centroids=max(1, nlist, *(_codebook_size(layer) for layer in layers(index))),
         vector_bytes=vector_bytes,
         code_bytes=vector_bytes + _link_bytes(inner) + _ID_BYTES,
@@ -105,21 +109,24 @@ def _is_usable(inner: Any) -> bool:
 
 def _keeps_ids(index: Any) -> bool:
     faiss = load_faiss()
-    outer = layers(index)
-    if isinstance(outer[0], (faiss.IndexIDMap, faiss.IndexBinaryIDMap)):
+    if isinstance(index, (faiss.IndexIDMap, faiss.IndexBinaryIDMap)):
         return True
-    # A refinement looks its own vectors up by the order they came in.
-    return ivf_layer(index) is not None and not any(isinstance(layer, faiss.IndexRefine) for layer in outer)
+    return ivf_layer(index) is not None and not _is_wrapped(index)
+
+
+def _is_wrapped(index: Any) -> bool:
+    """Whether a layer numbers vectors by the order they came in: an id map, or a refinement to look its own ones up."""
+    faiss = load_faiss()
+    kinds = (faiss.IndexIDMap, faiss.IndexBinaryIDMap, faiss.IndexRefine)
+    return any(isinstance(layer, kinds) for layer in layers(index))
 
 
 def _is_mergeable(index: Any) -> bool:
-    faiss = load_faiss()
-    outer, inner = layers(index)[0], layers(index)[-1]
-    if isinstance(outer, faiss.IndexBinaryIDMap):
-        return isinstance(inner, faiss.IndexBinaryFlat)
     if ivf_layer(index) is not None:
-        # An id map over lists would be joined without renumbering what is in them.
-        return not isinstance(outer, faiss.IndexIDMap)
+        # faiss would join the lists of wrapped ones without numbering what is in them anew.
+        return not _is_wrapped(index)
+    if is_binary(index):
+        return isinstance(layers(index)[-1], load_faiss().IndexBinaryFlat)
     try:
         index.check_compatible_for_merge(index)
     except RuntimeError:

@@ -38,8 +38,15 @@ cuts = st.lists(st.integers(0, ROWS), max_size=6)
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(MERGED), st.sampled_from(SIMILARITIES), cuts)
 def test_merged_in_memory(factory: str, similarity: str, cuts: list[int]) -> None:
+    spec, whole = spec_of(factory, similarity), filled(factory, similarity)
     merged = merge_in_memory(iter(parts(factory, similarity, cuts)))
-    assert index_bytes(merged) == index_bytes(filled(factory, similarity))
+    if factory != "IVF8,PQ4x4fs":  # its codes lie in blocks, with leftovers in those that are not full
+        assert index_bytes(merged) == index_bytes(whole)
+    queries = vectors(spec.binary)[:15]
+    for found, expected in zip(
+        search_index(merged, spec, queries, ROWS, 8), search_index(whole, spec, queries, ROWS, 8), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
 
 
 @settings(deadline=None, max_examples=40)

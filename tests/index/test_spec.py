@@ -10,7 +10,7 @@ import pytest
 from st_ray.core.errors import ConfigError, InputError, ResourceError
 from st_ray.index.files import index_bytes
 from st_ray.index.spec import IndexSpec
-from tests.index.kinds import DIMENSION, MERGED, PARTS_ONLY, ROWS, filled, spec_of
+from tests.index.kinds import DIMENSION, MERGED, MERGED_ON_DISK, PARTS_ONLY, ROWS, filled, spec_of
 
 
 @pytest.mark.parametrize("factory", [*MERGED, *PARTS_ONLY])
@@ -22,6 +22,11 @@ def test_memory_is_about_the_size_of_the_file(factory: str) -> None:
 @pytest.mark.parametrize(("factory", "mergeable"), [*((f, True) for f in MERGED), *((f, False) for f in PARTS_ONLY)])
 def test_what_can_be_merged(factory: str, mergeable: bool) -> None:
     assert spec_of(factory).mergeable is mergeable
+
+
+@pytest.mark.parametrize("factory", [*MERGED, *PARTS_ONLY, "IDMap,IVF8,Flat"])
+def test_what_can_be_merged_on_disk(factory: str) -> None:
+    assert spec_of(factory).mergeable_on_disk is (factory in MERGED_ON_DISK)
 
 
 @pytest.mark.parametrize(

@@ -84,11 +84,10 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> B
         laps.end("train")
         result = run.fill()
         laps.end("fill")
-        merged = join_parts(output.folder, result.entries, spec, config.merge)
-        laps.end("merge")
-        index = run.opened(result, merged)
-        curve = run.measure(index, probes_store) if config.target_recall else None
+        curve = run.measure(run.opened(result), probes_store) if config.target_recall else None
         laps.end("measure")
+        merged = join_parts(output.folder, result.entries, spec, config.merge, curve.chosen if curve else None)
+        laps.end("merge")
         manifest = Manifest(
             kind=KIND,
             lineage=lineage,
@@ -134,8 +133,8 @@ def _check(config: BuildIndexConfig, store: StoredVectors) -> None:
 def _check_merge(config: BuildIndexConfig, spec: IndexSpec) -> None:
     if config.merge != "no" and not spec.mergeable:
         raise ConfigError(f"--merge {config.merge}: the parts of {spec.factory} cannot be joined", "use --merge no")
-    if config.merge == "disk" and not spec.nlist:
-        raise ConfigError(f"--merge disk: {spec.factory} has no inverted lists", "use --merge memory")
+    if config.merge == "disk" and not spec.mergeable_on_disk:
+        raise ConfigError(f"--merge disk: {spec.factory} has no plain inverted lists", "use --merge memory")
 
 
 def _similarity(config: BuildIndexConfig, store: StoredVectors) -> str:
@@ -230,13 +229,13 @@ class _Run:
             )
         return result
 
-    def opened(self, result: StageResult, merged: bool) -> OpenedIndex:
-        """The index as a search sees it, before its manifest is written."""
+    def opened(self, result: StageResult) -> OpenedIndex:
+        """The parts as a search sees them, before the manifest is written."""
         return OpenedIndex(
             folder=self.output.folder,
             entries=result.entries,
             spec=self.spec,
-            merged=fs.join(self.output.folder, MERGED) if merged else None,
+            merged=None,
             parameter=None,
             embeddings=self.store.folder,
             embeddings_digest=self.store.digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -57,7 +58,8 @@ def measure(config: BuildIndexConfig, index: OpenedIndex, store: StoredVectors, 
 
 
 def _pool(config: BuildIndexConfig, target: Target) -> SearchPool:
-    plan = plan_search(config, target)
+    # --actors and --cpus-per-actor are those of the workers that fill the parts.
+    plan = plan_search(dataclasses.replace(config, actors="auto", cpus_per_actor=None), target)
     return start_pool(*target.shares(plan, 0, None), plan)
 
 
