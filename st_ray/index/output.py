@@ -26,6 +26,7 @@ class OpenedIndex:
     Attributes:
         entries: its parts.
         merged: where the joined index lies; None where the parts were kept.
+        mapped: whether that is meant to stay on its disk.
         parameter: nprobe or efSearch to search with; None where the index has none, or for its default.
         embeddings: the store that it was built from, and `embeddings_digest`, which that had then.
         bytes: of all parts.
@@ -35,6 +36,7 @@ class OpenedIndex:
     entries: tuple[ShardEntry, ...]
     spec: IndexSpec
     merged: str | None
+    mapped: bool
     parameter: int | None
     embeddings: str
     embeddings_digest: str
@@ -89,6 +91,7 @@ def open_index_output(folder: str) -> OpenedIndex:
         entries=manifest.entries,
         spec=spec_of(about),
         merged=fs.join(folder, about["merged"]) if about["merged"] else None,
+        mapped=manifest.lineage["merge"] == "disk",
         parameter=about["parameter"],
         embeddings=about["embeddings"],
         embeddings_digest=manifest.lineage["embeddings"],

@@ -21,6 +21,7 @@ class IndexSearcher:
     Args:
         files: where the parts lie, and the rows of each.
         parameter: nprobe or efSearch, unless a search says otherwise.
+        mapped: leave the lists in the file, and read those that are visited.
 
     Raises:
         InputError: a part is missing, short or damaged; it is named.
@@ -32,11 +33,12 @@ class IndexSearcher:
         files: Sequence[tuple[str, int]],
         parameter: int | None = None,
         on_done: Callable[[float], None] = lambda share: None,
+        mapped: bool = False,
     ) -> None:
         self._spec = spec
         self._parameter = parameter
         self._on_done = on_done
-        loaded = (_loaded(url, rows, spec) for url, rows in files)
+        loaded = (_loaded(url, rows, spec, mapped) for url, rows in files)
         self._indexes: list[Any] = [merge_in_memory(loaded)] if spec.mergeable and len(files) > 1 else list(loaded)
 
     def search(self, queries: np.ndarray, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +62,7 @@ class IndexSearcher:
         return best.padded()
 
 
-def _loaded(url: str, rows: int, spec: IndexSpec) -> Any:
-    index = open_index(url)
+def _loaded(url: str, rows: int, spec: IndexSpec, mapped: bool) -> Any:
+    index = open_index(url, mmap=mapped)
     check_part(index, spec, rows, url)
     return index

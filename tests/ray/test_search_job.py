@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 
 from st_ray import semantic_search
 from st_ray.core.errors import ConfigError, InputError, OutputError, ShardError
 from st_ray.runtime.encode.job import encode
+from st_ray.runtime.resources import Node, plan_actors
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.job import search
+from st_ray.runtime.search.pool import start_pool
+from st_ray.runtime.search.target import Target
 from st_ray.scoring import similarity
+from st_ray.scoring.vectors import StoredVectors
 from st_ray.store.hits import read_hits
 from st_ray.store.manifest import read_manifest
 from tests.ray.corpora import config_for, texts_of, write_jsonl
@@ -186,3 +193,17 @@ def test_reading_from_an_object_store(s3: str, tmp_path: Path) -> None:
     )
     search(config)
     assert rows_of(table_of(f"{s3}/search/hits")) == expected(QUERIES, CORPUS, 7)
+
+
+def test_an_actor_that_is_killed_comes_back(stores: Path) -> None:
+    store = StoredVectors.open(str(stores / "corpus"))
+    target = Target(store, similarity.similarity_of("cosine"), {})
+    plan = plan_actors([Node(4, 0)], shards=1, actors="1", cpus_per_actor=1.0)
+    pool = start_pool(*target.shares(plan, 0, None), plan)
+    before = pool.search(QUERIES, 5)
+    pid = ray.get(pool.actors[0].__ray_call__.remote(lambda holder: os.getpid()))
+    os.kill(pid, signal.SIGKILL)
+    after = pool.search(QUERIES, 5)
+    pool.stop()
+    np.testing.assert_array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])

@@ -236,6 +236,7 @@ class _Run:
             entries=result.entries,
             spec=self.spec,
             merged=None,
+            mapped=False,
             parameter=None,
             embeddings=self.store.folder,
             embeddings_digest=self.store.digest,

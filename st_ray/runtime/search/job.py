@@ -69,6 +69,8 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
         writer = output.begin(lineage)
         laps.end("input")
         queries = asked or encode_queries(config, target.store, output.folder, loader, session or stack)
+        if asked is None:
+            check_comparable(queries, target.store, target.similarity.name)
         laps.end("queries")
         finished = output.manifest()
         if finished is not None:
@@ -134,8 +136,7 @@ class Answer:
         ids = self.pool.ids(positions[real])
         table = hits_table(self.queries.ids(first, last), real.sum(axis=1), ids, scores[real])
         data = hits_bytes(table, self.format)
-        figures = {"queries": len(asked), "best": float(scores[:, 0].astype(np.float64).sum()) if real.any() else 0.0}
-        return Part(data=data, rows=len(table), first_row=first, figures=figures)
+        return Part(data=data, rows=len(table), first_row=first, figures={"queries": len(asked)})
 
 
 def _check_finite(queries: np.ndarray, store: StoredVectors, first: int) -> None:
@@ -182,9 +183,9 @@ def _cut(queries: StoredVectors, rows: int) -> list[tuple[int, int, int]]:
 
 def _about(config: SearchConfig, target: Target, queries: StoredVectors) -> dict[str, Any]:
     index, binary = target.index, target.store.is_binary
-    how = "dot products of queries and bits" if binary else target.similarity.name
-    if binary and not _multiplier(config, target):
-        how = "negated Hamming distances"
+    how = "negated Hamming distances" if binary else target.similarity.name
+    if _multiplier(config, target):
+        how = "dot products of queries and bits" if binary else f"{how}, of the stored embeddings"
     return {
         "format": config.format,
         "scores": how,

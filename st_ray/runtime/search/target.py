@@ -70,10 +70,11 @@ class Indexed:
     files: tuple[tuple[str, int], ...]
     parameter: int | None
     share: float
+    mapped: bool = False
 
     def __call__(self, count: Callable[[float], None]) -> Searcher:
         """The searcher; `count` is told of done work."""
-        return IndexSearcher(self.spec, self.files, self.parameter, lambda done: count(done * self.share))
+        return IndexSearcher(self.spec, self.files, self.parameter, lambda done: count(done * self.share), self.mapped)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Target:
 
     def actor_bytes(self) -> int:
         """Memory of an actor, about."""
-        if self.index is None:
+        if self.index is None or self.index.mapped:
             return ACTOR_BYTES
         return ACTOR_BYTES + self.index.bytes // (1 if self.index.merged else len(self.index.entries))
 
@@ -127,7 +128,7 @@ class Target:
         index = self.index
         if index.merged is not None:
             whole = ((index.merged, self.store.rows),)
-            return [Indexed(index.spec, whole, index.parameter, 1.0) for _ in range(count)]
+            return [Indexed(index.spec, whole, index.parameter, 1.0, index.mapped) for _ in range(count)]
         files = [(index.part_url(entry), entry.rows) for entry in index.entries]
         ends = np.cumsum([rows for _, rows in files])
         # Consecutive parts with about equal rows; every actor gets one at least.
@@ -159,6 +160,10 @@ def open_target(config: SearchConfig) -> Target:
                 raise ConfigError(
                     f"--{flag.replace('_', '-')} is for indexes, and --index was not given", "leave it out"
                 )
+        if store.is_binary and config.similarity is not None:
+            raise ConfigError(f"--similarity {config.similarity}: {store.folder} holds bits", "leave it out")
+        if config.rescore_multiplier and not store.is_binary:
+            raise ConfigError("--rescore-multiplier: without an index, scores are exact already", "leave it out")
         similarity = similarity_of(config.similarity or store.similarity or "cosine")
         return Target(store, similarity, {"embeddings": store.digest})
     index = open_index_output(config.index)
