@@ -1,11 +1,11 @@
-# make demo | test | lint | bench — each sets up .venv first, once.
+# make demo | test | lint | bench | bench-search — each sets up .venv first, once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test lint format bench bench-search clean
 
 setup: $(VENV)/.ready
 
@@ -33,6 +33,10 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.encode
+
+bench-search: setup
+	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.search --index --rows 1000000
 
 clean:
 	rm -rf $(VENV) quickstart .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

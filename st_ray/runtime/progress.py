@@ -32,12 +32,19 @@ class Progress:
         rows: rows to do in this run.
         shards: shards of the whole plan.
         read: where the run stands now.
+        noun: what the rows are called.
     """
 
     def __init__(
-        self, label: str, rows: int, shards: int, read: Callable[[], Snapshot], stream: TextIO | None = None
+        self,
+        label: str,
+        rows: int,
+        shards: int,
+        read: Callable[[], Snapshot],
+        stream: TextIO | None = None,
+        noun: str = "rows",
     ) -> None:
-        self._label, self._rows, self._shards, self._read = label, rows, shards, read
+        self._label, self._rows, self._shards, self._read, self._noun = label, rows, shards, read, noun
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._stop = threading.Event()
@@ -59,18 +66,18 @@ class Progress:
             self._show()
 
     def _show(self) -> None:
-        line = progress_line(self._label, self._read(), self._rows, self._shards)
+        line = progress_line(self._label, self._read(), self._rows, self._shards, self._noun)
         print(f"\r\x1b[2K{line}" if self._live else line, end="" if self._live else "\n", file=self._stream, flush=True)
 
 
-def progress_line(label: str, now: Snapshot, rows: int, shards: int) -> str:
+def progress_line(label: str, now: Snapshot, rows: int, shards: int, noun: str = "rows") -> str:
     """`encode  12,000/100,000 rows (12%)  1,234 rows/s  22,345 tokens/s  3/20 shards  ETA 1m12s`."""
     done = min(now.rows, rows)
-    head = f"{label}  {done:,.0f}/{rows:,} rows ({100 * done / max(rows, 1):.0f}%)"
+    head = f"{label}  {done:,.0f}/{rows:,} {noun} ({100 * done / max(rows, 1):.0f}%)"
     tail = f"{now.shards:,}/{shards:,} shards"
     if not now.seconds or not done:
         return f"{head}  starting  {tail}"
     rate, tokens = done / now.seconds, now.tokens / now.seconds
     left = human_seconds((rows - done) / rate)
-    speed = f"{rate:,.0f} rows/s" + (f"  {tokens:,.0f} tokens/s" if tokens else "")
+    speed = f"{rate:,.0f} {noun}/s" + (f"  {tokens:,.0f} tokens/s" if tokens else "")
     return f"{head}  {speed}  {tail}  ETA {left}"

@@ -50,6 +50,7 @@ class Stage:
         writer_cpus: logical CPUs of each.
         suffix: file name ending of the parts.
         describe: what to call a shard's input in an error.
+        noun: what the rows are called.
     """
 
     label: str
@@ -61,6 +62,7 @@ class Stage:
     writer_cpus: float = TASK_CPUS
     suffix: str = ".parquet"
     describe: Callable[[Any], str] = str
+    noun: str = "rows"
 
     def names(self) -> list[str]:
         """The parts' names, by shard number."""
@@ -148,7 +150,8 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         totals = meter.read()
         return Snapshot(totals.get("rows", 0), totals.get("tokens", 0), len(tally.done), totals.get(ELAPSED, 0))
 
-    with Progress(stage.label, tally.rows_to_do, len(tally.names), snapshot) if tally.todo() else nullcontext():
+    progress = Progress(stage.label, tally.rows_to_do, len(tally.names), snapshot, noun=stage.noun)
+    with progress if tally.todo() else nullcontext():
         # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
         # shard, so that one that kills its process takes no other with it.
         for attempt in range(ATTEMPTS):

@@ -50,11 +50,12 @@ class ExactSearcher:
         self._on_rows = on_rows
         self._kept: list[tuple[int, np.ndarray]] = []
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, k: int, parameter: None = None) -> tuple[np.ndarray, np.ndarray]:
         """The best `k` rows for each query.
 
         Args:
             queries: float32 `[q, d]`.
+            parameter: exact search has none.
 
         Returns:
             scores float32 and positions int64, `[q, k]`, best first, ties by smaller position; -inf and `PADDING` where

@@ -16,8 +16,8 @@ from st_ray.runtime.build_index.summary import build_index_summary
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.job import search
 from st_ray.store.manifest import read_manifest
-from tests.ray.stores import vectors, write_store
 from tests.ray.test_search_job import expected, rows_of, table_of
+from tests.stores import vectors, write_store
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -15,8 +15,8 @@ from st_ray.runtime.build_index.job import build_index
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.job import search
 from tests.conftest import ROOT
-from tests.ray.stores import vectors, write_store
 from tests.ray.test_search_job import expected, rows_of, table_of
+from tests.stores import vectors, write_store
 
 CORPUS = vectors(40_000, 32)
 FLAGS = {"factory": "IVF128,Flat", "part_rows": 1000, "target_recall": 0.0, "merge": "disk"}

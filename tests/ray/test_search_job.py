@@ -25,7 +25,7 @@ from st_ray.scoring.vectors import StoredVectors
 from st_ray.store.hits import read_hits
 from st_ray.store.manifest import read_manifest
 from tests.ray.corpora import config_for, texts_of, write_jsonl
-from tests.ray.stores import vectors, write_store
+from tests.stores import vectors, write_store
 from tests.stubs import StubLoader
 
 pytestmark = pytest.mark.usefixtures("local_ray")

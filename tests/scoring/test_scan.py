@@ -129,7 +129,7 @@ def test_thousands_of_equal_rows() -> None:
 
 
 def test_scores_that_a_coarse_scan_cannot_tell_apart() -> None:
-    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((3000, 12), np.float32))
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((900, 12), np.float32))
     corpus = 1 + 1e-3 * noise
     for name in ("cosine", "dot"):
         coarse, fine = (scanned(name, corpus[:70], [(0, corpus)], 9, coarse) for coarse in (True, False))

@@ -94,6 +94,7 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
             finish=answer,
             writers=_IN_FLIGHT,
             suffix=SUFFIXES[config.format],
+            noun="queries",
             describe=lambda task: f"queries {task[1]:,} to {task[2] - 1:,}",
         )
         result = run_stage(stage, output, writer, lock, meter)

@@ -30,7 +30,7 @@ _FAN_IN = 8
 class Searcher(Protocol):
     """Searches a share of the corpus."""
 
-    def search(self, queries: np.ndarray, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, k: int, parameter: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 and positions int64 `[q, k]`, best first, `PADDING` where short; see `ExactSearcher`."""
 
 

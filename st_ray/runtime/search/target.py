@@ -43,23 +43,15 @@ class Exact:
 
     def __call__(self, count: Callable[[float], None]) -> Searcher:
         """The searcher; `count` is told of done work."""
-        return _Exact(self, count)
-
-
-class _Exact:
-    def __init__(self, rows: Exact, count: Callable[[float], None]) -> None:
-        self._searcher = ExactSearcher(
-            rows.store,
-            rows.first,
-            rows.last,
-            rows.similarity,
-            keep_bytes=rows.keep_bytes,
-            device=rows.device,
-            on_rows=lambda done: count(done / max(rows.store.rows, 1)),
+        return ExactSearcher(
+            self.store,
+            self.first,
+            self.last,
+            self.similarity,
+            keep_bytes=self.keep_bytes,
+            device=self.device,
+            on_rows=lambda rows: count(rows / max(self.store.rows, 1)),
         )
-
-    def search(self, queries: np.ndarray, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        return self._searcher.search(queries, k)
 
 
 @dataclass(frozen=True)
