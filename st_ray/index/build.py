@@ -48,7 +48,8 @@ def train(spec: IndexSpec, sample: np.ndarray, seed: int = 0) -> Any:
 def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int, np.ndarray]]) -> Any:
     """A copy of the empty index `trained` that holds the vectors of `blocks`.
 
-    Memory beside it: a block. The same vectors give the same bytes, but for graphs that several threads link.
+    Memory beside it: a block. The lists that vectors belong to are found on the GPUs where faiss has some. The same
+    vectors give the same bytes, but for graphs that several threads link.
 
     Args:
         trained: `index_bytes` of what `train` gave.
@@ -60,18 +61,23 @@ def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int, np.ndarray
         InputError: vectors of another dimension, or with NaN or infinity; the position is named.
     """
     index = index_from_bytes(trained, "the trained index")
-    for first, rows in blocks:
-        if len(rows):
-            ids = np.arange(first, first + len(rows), dtype=np.int64)
-            prepared = prepare_rows(spec, rows, "vector", first)
-            try:
-                index.add_with_ids(prepared, ids)
-            except RuntimeError as error:
-                raise ConfigError(
-                    f"faiss cannot add vectors {first} to {first + len(rows) - 1} to {spec.factory}: {reason(error)}",
-                    "use another --factory",
-                ) from error
+    with _assigning_on_gpus(index):
+        for first, rows in blocks:
+            if len(rows):
+                _add(spec, index, first, rows)
     return index
+
+
+def _add(spec: IndexSpec, index: Any, first: int, rows: np.ndarray) -> None:
+    ids = np.arange(first, first + len(rows), dtype=np.int64)
+    prepared = prepare_rows(spec, rows, "vector", first)
+    try:
+        index.add_with_ids(prepared, ids)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"faiss cannot add vectors {first} to {first + len(rows) - 1} to {spec.factory}: {reason(error)}",
+            "use another --factory",
+        ) from error
 
 
 def _set_up_clustering(index: Any, seed: int) -> None:
@@ -128,3 +134,25 @@ def _clustering_on_gpus(index: Any) -> Iterator[None]:
         yield
     finally:
         ivf.clustering_index = None
+
+
+@contextlib.contextmanager
+def _assigning_on_gpus(index: Any) -> Iterator[None]:
+    """Most of the time of filling goes to comparing vectors with centroids. A graph over these is quick as it is."""
+    faiss = load_faiss()
+    ivf = ivf_layer(index)
+    if ivf is None or is_binary(index) or not faiss.get_num_gpus():
+        yield
+        return
+    centroids, owned = ivf.quantizer, ivf.own_fields
+    if not isinstance(faiss.downcast_index(centroids), faiss.IndexFlat):
+        yield
+        return
+    on_gpus = faiss.index_cpu_to_all_gpus(faiss.downcast_index(centroids))
+    ivf.own_fields = False
+    ivf.quantizer = on_gpus
+    try:
+        yield
+    finally:
+        ivf.quantizer = centroids
+        ivf.own_fields = owned

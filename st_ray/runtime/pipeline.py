@@ -49,12 +49,12 @@ def unpack(cell: bytes) -> Any:
 
 
 def map_tasks(
-    ds: ray.data.Dataset, step: Callable[[Row], Row], *, size: int, cpus: float = TASK_CPUS
+    ds: ray.data.Dataset, step: Callable[[Row], Row], *, size: int, cpus: float = TASK_CPUS, gpus: float = 0.0
 ) -> ray.data.Dataset:
-    """Run the plain function `step` on each shard in at most `size` CPU tasks at once."""
+    """Run the plain function `step` on each shard in at most `size` tasks at once."""
     import ray.data
 
-    return ds.map(_Guarded(step), num_cpus=cpus, compute=ray.data.TaskPoolStrategy(size=size))
+    return ds.map(_Guarded(step), num_cpus=cpus, num_gpus=gpus or None, compute=ray.data.TaskPoolStrategy(size=size))
 
 
 def map_actors(

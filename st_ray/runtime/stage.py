@@ -48,6 +48,7 @@ class Stage:
         finish: turns the last step's row into the part; runs in a CPU task.
         writers: parts finished and published at once.
         writer_cpus: logical CPUs of each.
+        writer_gpus: GPUs of each.
         suffix: file name ending of the parts.
         describe: what to call a shard's input in an error.
         noun: what the rows are called.
@@ -60,6 +61,7 @@ class Stage:
     finish: Callable[[Row], Part]
     writers: int = 1
     writer_cpus: float = TASK_CPUS
+    writer_gpus: float = 0.0
     suffix: str = ".parquet"
     describe: Callable[[Any], str] = str
     noun: str = "rows"
@@ -170,7 +172,8 @@ def _run_pass(
 ) -> None:
     """Run the pipeline over `todo`; shards whose process died simply do not come back."""
     ds = stage.connect(pipeline.start_rows(todo), careful)
-    ds = pipeline.map_tasks(ds, _Commit(stage.finish, writer), size=stage.writers, cpus=stage.writer_cpus)
+    commit = _Commit(stage.finish, writer)
+    ds = pipeline.map_tasks(ds, commit, size=stage.writers, cpus=stage.writer_cpus, gpus=stage.writer_gpus)
     try:
         for row in ds.iter_rows():
             raise_if_stopped()

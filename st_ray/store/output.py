@@ -5,7 +5,6 @@
     OUTPUT/commits/part-00042.json   one commit record a part, written after it
     OUTPUT/rejects.parquet/      rows that were left out, a file for each shard that has any
     OUTPUT/ranges.json           of int8 and uint8 embeddings, settled before the first part
-    OUTPUT/queries/              of hits: the queries' embeddings, an output of its own
     OUTPUT/manifest.json         written last: its presence is completion
 
 The parts have a folder to themselves, so that pyarrow, pandas, DuckDB, Ray Data and datasets open it as it is.
@@ -17,7 +16,7 @@ import dataclasses
 import json
 import posixpath
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +31,7 @@ LOCK = "lock.json"
 REJECTS = "rejects.parquet"
 STAGING = "staging"
 RANGES = "ranges.json"
-QUERIES = "queries"
-_OWN = {RUN, MANIFEST, REJECTS, STAGING, RANGES, QUERIES, "data", "commits"}
+_OWN = {RUN, MANIFEST, REJECTS, STAGING, RANGES, "data", "commits"}
 
 
 def part_name(number: int, shards: int, suffix: str = ".parquet") -> str:
@@ -108,11 +106,16 @@ class Writer:
 
 
 class OutputFolder:
-    """The driver's view of an output while its job runs."""
+    """The driver's view of an output while its job runs.
 
-    def __init__(self, folder: str, kind: str) -> None:
+    Args:
+        beside: names of what this kind of job keeps in the folder beside the above.
+    """
+
+    def __init__(self, folder: str, kind: str, beside: Sequence[str] = ()) -> None:
         self.folder = folder.rstrip("/") if len(folder) > 1 else folder
         self.kind = kind
+        self._own = _OWN | set(beside)
 
     def check_usable(self) -> None:
         """Raise OutputError if the folder holds anything but an output of the same kind of job."""
@@ -178,7 +181,7 @@ class OutputFolder:
         The manifest goes first and run.json second: an interrupted clean-up never looks complete, and tasks of an
         older run find their fence gone.
         """
-        for name in (MANIFEST, RUN, *sorted(_OWN - {MANIFEST, RUN})):
+        for name in (MANIFEST, RUN, *sorted(self._own - {MANIFEST, RUN})):
             fs.remove(fs.join(self.folder, name), recursive=True)
 
     def committed(self, writer: Writer) -> dict[str, ShardEntry]:

@@ -108,3 +108,14 @@ def test_lists_are_clustered_on_gpus(factory: str, monkeypatch: pytest.MonkeyPat
     assert asked[0].ntotal > 0
     assert faiss.extract_index_ivf(index).clustering_index is None
     assert index_bytes(index) == trained(factory)
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "OPQ4_8,IVF8,PQ4x4", "IVF8_HNSW4,Flat", "Flat"])
+def test_lists_are_assigned_on_gpus(factory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, rows = spec_of(factory), vectors()
+    plain = index_bytes(fill(spec, trained(factory), [(0, rows)]))
+    asked = []
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index: asked.append(index) or faiss.clone_index(index))
+    assert index_bytes(fill(spec, trained(factory), [(0, rows)])) == plain
+    assert len(asked) == (factory not in ("IVF8_HNSW4,Flat", "Flat"))

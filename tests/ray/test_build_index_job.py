@@ -77,6 +77,9 @@ def test_disk_and_memory_merge_alike_and_steps_are_resumed(stores: Path) -> None
     assert built(stores, "disk", factory="IVF16,SQ8", merge="disk", similarity="euclidean").already_complete
     with pytest.raises(OutputError, match="factory: 'IVF16,SQ8' before, 'IVF8,SQ8' now"):
         built(stores, "disk", factory="IVF8,SQ8", merge="disk", similarity="euclidean")
+    built(stores, "disk", factory="IVF8,SQ8", overwrite=True)
+    assert faiss.read_index(str(folder / "data" / "part-00000.faiss")).nlist == 8
+    assert not (folder / "index.faiss").exists()
 
 
 def test_the_setting_that_reaches_the_target_is_found_and_used(stores: Path) -> None:

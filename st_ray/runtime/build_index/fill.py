@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,10 +41,11 @@ def cut_parts(rows: int, spec: IndexSpec, part_rows: int | None) -> list[tuple[i
 
 @dataclass(frozen=True)
 class Workers:
-    """So many at once, with so many CPUs each."""
+    """So many at once, with so many CPUs and GPUs each."""
 
     count: int
     cpus: float
+    gpus: float = 0.0
 
 
 def fill_workers(
@@ -67,7 +69,12 @@ def fill_workers(
         )
     bounds = parse_actors(config.actors)
     room = max(1, min(sum(int(node.cpus / cpus + 1e-9) for node in working), by_memory))
-    return Workers(min(len(parts), bounds[1] if bounds else room), cpus)
+    count = min(len(parts), bounds[1] if bounds else room)
+    gpus = sum(node.gpus for node in working)
+    if config.gpus_per_actor is not None or not gpus or not spec.nlist:
+        return Workers(count, cpus, config.gpus_per_actor or 0.0)
+    # They only find lists, so that several workers can share one.
+    return Workers(count, cpus, min(1.0, math.floor(100 * gpus / count) / 100))
 
 
 @dataclass(frozen=True)

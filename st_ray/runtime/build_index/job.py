@@ -58,7 +58,7 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> B
             ShardError if some parts failed (the others stay committed).
     """
     laps = Laps()
-    output = OutputFolder(config.output, KIND)
+    output = OutputFolder(config.output, KIND, beside=(_SPEC, TRAINED, MERGED, PLOT))
     output.check_usable()
     store = StoredVectors.open(config.embeddings)
     probes_store = StoredVectors.open(config.tune_queries) if config.tune_queries else None
@@ -217,6 +217,7 @@ class _Run:
             finish=FillPart(self.store, self.spec, self.trained, max(1, int(workers.cpus)), meter.client()),
             writers=workers.count,
             writer_cpus=workers.cpus,
+            writer_gpus=workers.gpus,
             suffix=".faiss",
             describe=lambda task: f"rows {task[0]:,} to {task[1] - 1:,}",
         )

@@ -16,7 +16,7 @@ from st_ray.runtime.pipeline import Row, task_of
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.pool import SearchPool, start_pool
-from st_ray.runtime.search.queries import encode_queries
+from st_ray.runtime.search.queries import QUERIES, encode_queries
 from st_ray.runtime.search.target import Target, keep_bytes, open_target, plan_search
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
@@ -27,7 +27,7 @@ from st_ray.store import fs
 from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import MANIFEST, Manifest
-from st_ray.store.output import QUERIES, OutputFolder, Part
+from st_ray.store.output import OutputFolder, Part
 
 _IN_FLIGHT = 3
 """Shards of queries at once: one that the actors work on, one that waits for them, one that is read or written."""
@@ -55,7 +55,7 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
             ShardError if some shards failed (the others stay committed).
     """
     laps = Laps()
-    output = OutputFolder(config.output, KIND)
+    output = OutputFolder(config.output, KIND, beside=(QUERIES,))
     output.check_usable()
     target = open_target(config)
     asked = _named_queries(config)

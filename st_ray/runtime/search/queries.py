@@ -14,8 +14,9 @@ from st_ray.runtime.search.config import SearchConfig
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
 from st_ray.store.manifest import read_manifest
-from st_ray.store.output import QUERIES
 
+QUERIES = "queries"
+"""Folder within the output that the texts are encoded into: an output of its own."""
 _PROMPT = "query"
 
 
