@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
+import numpy as np
 import pytest
 
+from st_ray import semantic_search
 from st_ray.runtime.build_index.config import BuildIndexConfig
 from st_ray.runtime.build_index.job import build_index
-from st_ray.runtime.search.config import SearchConfig
-from st_ray.runtime.search.job import search
 from tests.conftest import ROOT
-from tests.ray.test_search_job import expected, rows_of, table_of
 from tests.stores import vectors, write_store
 
 CORPUS = vectors(40_000, 32)
@@ -46,9 +46,8 @@ def test_killed_while_training_and_while_filling(tmp_path: Path) -> None:
     result = build_index(BuildIndexConfig(embeddings=corpus, output=str(out), **FLAGS))
     assert result.manifest.rows == len(CORPUS)
     assert 3 <= result.manifest.run["parts_done_before"] < 40
-    write_store(tmp_path / "queries", CORPUS[:30], prefix="q", parts=1)
-    hits = str(tmp_path / "hits")
-    search(
-        SearchConfig(queries=(str(tmp_path / "queries"),), index=str(out), output=hits, top_k=5, nprobe=128, actors="1")
-    )
-    assert rows_of(table_of(hits)) == expected(CORPUS[:30], CORPUS, 5)
+    index = faiss.read_index(str(out / "index.faiss"))
+    index.nprobe = 128
+    asked = CORPUS[:30] / np.linalg.norm(CORPUS[:30], axis=1, keepdims=True)
+    truth = semantic_search(CORPUS[:30], CORPUS, top_k=5)
+    assert index.search(asked, 5)[1].tolist() == [[hit["corpus_id"] for hit in hits] for hits in truth]

@@ -83,12 +83,14 @@ class FillPart:
 
     Attributes:
         trained: where the empty, trained index lies.
+        run_id: of the run that trained it; another one may train another index in the same place.
         threads: compute threads.
     """
 
     store: StoredVectors
     spec: IndexSpec
     trained: str
+    run_id: str
     threads: int
     meter: MeterClient | None = None
 
@@ -102,7 +104,7 @@ class FillPart:
 
         faiss.omp_set_num_threads(self.threads)
         first, last = task_of(row)
-        index = fill(self.spec, _trained(self.trained), self._blocks(first, last))
+        index = fill(self.spec, _trained(self.trained, self.run_id), self._blocks(first, last))
         if self.meter is not None:
             self.meter.flush()
         return Part(data=index_bytes(index), rows=int(index.ntotal), first_row=first)
@@ -115,6 +117,6 @@ class FillPart:
 
 
 @functools.lru_cache(maxsize=1)
-def _trained(url: str) -> bytes:
+def _trained(url: str, run_id: str) -> bytes:
     # A worker fills many parts; the centroids of a large index are some hundred megabytes.
     return fs.read_bytes(url)

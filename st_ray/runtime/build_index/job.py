@@ -214,7 +214,9 @@ class _Run:
             tasks=tasks,
             rows=[last - first for first, last in tasks],
             connect=lambda ds, careful: ds,
-            finish=FillPart(self.store, self.spec, self.trained, max(1, int(workers.cpus)), meter.client()),
+            finish=FillPart(
+                self.store, self.spec, self.trained, self.writer.run_id, max(1, int(workers.cpus)), meter.client()
+            ),
             writers=workers.count,
             writer_cpus=workers.cpus,
             writer_gpus=workers.gpus,
