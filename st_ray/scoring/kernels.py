@@ -9,7 +9,8 @@ and after.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +73,20 @@ class Kernel:
 def kernel_of(similarity: Similarity) -> Kernel:
     """The kernel of one of the four similarities."""
     return _KERNELS[similarity.name]
+
+
+@contextlib.contextmanager
+def strict_products() -> Iterator[None]:
+    """Products as precise as the bounds take them to be, whatever the process has allowed torch to do."""
+    cuda = torch.backends.cuda.matmul
+    before = torch.get_float32_matmul_precision(), cuda.allow_bf16_reduced_precision_reduction
+    torch.set_float32_matmul_precision("highest")
+    cuda.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cuda.allow_bf16_reduced_precision_reduction = before[1]
 
 
 def rounded(values: Tensor, coarse: bool) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from st_ray.core.environment import cpu_has_bfloat16
-from st_ray.scoring.kernels import Kernel, Side, kernel_of, rounded, spacing, squares
+from st_ray.scoring.kernels import Kernel, Side, kernel_of, rounded, spacing, squares, strict_products
 from st_ray.scoring.similarity import Similarity
 from st_ray.scoring.topk import PADDING, TopK
 
@@ -62,15 +62,16 @@ class Scan:
         """
         if not len(rows) or not self._groups:
             return
-        for start in range(0, len(rows), _PREPARED):
-            prepared = self._kernel.prepare(rows[start : start + _PREPARED], self._coarse)
+        with strict_products():
+            for start in range(0, len(rows), _PREPARED):
+                prepared = self._kernel.prepare(rows[start : start + _PREPARED], self._coarse)
+                for group in self._groups:
+                    group.scan(prepared, start)
+                    if group.crowded:
+                        group.settle(rows, first_id)
+                        group.refine()
             for group in self._groups:
-                group.scan(prepared, start)
-                if group.crowded:
-                    group.settle(rows, first_id)
-                    group.refine()
-        for group in self._groups:
-            group.settle(rows, first_id)
+                group.settle(rows, first_id)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 and ids int64, `[q, k]`, best first; -inf and `PADDING` where there were fewer candidates."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import ray
 
-from st_ray import semantic_search
+from st_ray import quantize_embeddings, semantic_search, semantic_search_faiss
 from st_ray.core.errors import ConfigError, InputError, OutputError, ShardError
 from st_ray.runtime.encode.job import encode
 from st_ray.runtime.resources import Node, plan_actors
@@ -105,6 +105,9 @@ def test_texts_are_encoded_with_the_settings_of_the_corpus(tmp_path: Path) -> No
     queries = read_manifest(str(tmp_path / "out" / "queries"))
     assert (queries.rows, queries.lineage["normalize"]) == (3, True)
     assert search(config, StubLoader()).already_complete
+    with pytest.raises(InputError, match="no such file"):
+        search(SearchConfig(**{**vars(config), "queries": ("nowhere.jsonl",), "output": str(tmp_path / "new")}))
+    assert not (tmp_path / "new" / "run.json").exists()
     with pytest.raises(OutputError, match="top_k: 2 before, 3 now"):
         search(SearchConfig(**{**vars(config), "top_k": 3}), StubLoader())
 
@@ -119,18 +122,19 @@ def test_it_goes_on_where_it_was_cut_short(stores: Path) -> None:
     assert {path.name: path.read_bytes() for path in (stores / "out" / "data").iterdir()} == whole
 
 
-def test_steps_are_read_as_the_floats_they_stand_for(tmp_path: Path) -> None:
-    write_store(tmp_path / "corpus", CORPUS, precision="int8")
+def test_steps_are_scored_as_the_floats_they_stand_for(tmp_path: Path) -> None:
+    store = StoredVectors.open(write_store(tmp_path / "corpus", CORPUS, precision="uint8"))
     write_store(tmp_path / "queries", QUERIES, prefix="q")
-    searched(tmp_path, "out", actors="1")
-    found = {(query, hit) for query, rank, hit in rows_of(table_of(tmp_path / "out"))}
-    truth = {(query, hit) for query, rank, hit in expected(QUERIES, CORPUS, 7)}
-    assert len(found & truth) > 0.9 * len(truth)
+    searched(tmp_path, "out", actors="1", similarity="dot", rescore_multiplier=2)
+    codes = store.take(np.arange(store.rows))
+    everything = {"corpus_precision": "uint8", "ranges": np.array(store.ranges), "rescore_multiplier": 50, "top_k": 7}
+    hits, _ = semantic_search_faiss(QUERIES, codes, **everything)
+    found = table_of(tmp_path / "out")
+    np.testing.assert_allclose(found["score"].to_numpy(), [hit["score"] for row in hits for hit in row], rtol=1e-5)
+    assert found["corpus_id"].to_pylist() == [f"d{hit['corpus_id']}" for row in hits for hit in row]
 
 
 def test_bits_with_and_without_rescoring(tmp_path: Path) -> None:
-    from st_ray import quantize_embeddings, semantic_search_faiss
-
     write_store(tmp_path / "corpus", CORPUS, precision="binary")
     write_store(tmp_path / "queries", QUERIES, prefix="q")
     searched(tmp_path, "out", actors="2", cpus_per_actor=1.0)

@@ -137,6 +137,19 @@ def test_scores_that_a_coarse_scan_cannot_tell_apart() -> None:
         np.testing.assert_array_equal(coarse[1], fine[1])
 
 
+def test_what_torch_was_allowed_changes_nothing() -> None:
+    corpus = torch.from_numpy(np.random.default_rng(1).standard_normal((500, 64), np.float32))
+    before = scanned("cosine", corpus[:80], [(0, corpus)], 5)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        after = scanned("cosine", corpus[:80], [(0, corpus)], 5)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    np.testing.assert_array_equal(before[1], after[1])
+    np.testing.assert_array_equal(before[0], after[0])
+
+
 def test_no_queries_and_no_rows() -> None:
     assert scanned("dot", torch.empty(0, 3), [(0, torch.ones(4, 3))], 2)[0].shape == (0, 2)
     scores, ids = scanned("dot", torch.ones(2, 3), [(0, torch.empty(0, 3))], 2)

@@ -16,6 +16,14 @@ class BuildIndexConfig(JobConfig):
     embeddings: str
     """Embedding store: the output of jobs.encode."""
 
+    actors: str = "auto"
+    """Workers that fill parts at the same time: N, or MIN:MAX, of which MAX counts. auto: as many as CPUs and memory
+    hold."""
+
+    gpus_per_actor: float | None = None
+    """GPUs of one worker, which finds the lists of vectors there. Unset: those of the cluster, shared by all workers,
+    where faiss is installed for GPUs; 0 also trains on CPUs."""
+
     factory: str = "auto"
     """The index, as faiss.index_factory writes it: Flat, IVF4096,Flat, IVF4096,SQ8, OPQ64,IVF65536_HNSW32,PQ64,
     HNSW32, ...; for stores of bits BFlat and BIVF4096. auto chooses by rows, dimension and --memory-gib."""

@@ -25,6 +25,10 @@ class SearchConfig(JobConfig):
     """The corpus as an embedding store, the output of jobs.encode. With --index: where the store that it was built from
     lies now, if that has moved."""
 
+    actors: str = "auto"
+    """Actors that share the corpus: N, or MIN:MAX. auto: one a GPU for exact search; else as many as CPUs and memory
+    hold, and no more than there is work for. They also encode query texts."""
+
     top_k: int = 10
     """Hits for each query; fewer where the corpus is smaller."""
 
@@ -34,7 +38,7 @@ class SearchConfig(JobConfig):
 
     rescore_multiplier: int | None = None
     """Take so many times top-k candidates and score them again by their stored embeddings and the queries as floats.
-    0: do not. Unset: 2 for stores of bits, else 0."""
+    0: do not. Unset: 2 for stores of bits, else 0. Without an index, rows of int8 and uint8 are all scored so."""
 
     nprobe: int | None = None
     """Lists of an IVF index that are looked into. Unset: what jobs.build_index found."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import InputError
+from st_ray.core.errors import InputError, StRayError
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.meter import Meter
@@ -27,7 +27,7 @@ from st_ray.store import fs
 from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import MANIFEST, Manifest
-from st_ray.store.output import OutputFolder, Part
+from st_ray.store.output import RUN, OutputFolder, Part
 
 _IN_FLIGHT = 3
 """Shards of queries at once: one that the actors work on, one that waits for them, one that is read or written."""
@@ -66,11 +66,16 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
         lock = stack.enter_context(output.lock())
         if config.overwrite:
             output.clear()
+        fresh = output.begun_lineage() is None
         writer = output.begin(lineage)
         laps.end("input")
-        queries = asked or encode_queries(config, target.store, output.folder, loader, session or stack)
-        if asked is None:
+        try:
+            queries = asked or encode_queries(config, target.store, output.folder, loader, session or stack)
             check_comparable(queries, target.store, target.similarity.name)
+        except StRayError:
+            if fresh and not fs.exists(fs.join(output.folder, QUERIES, RUN)):
+                output.clear()  # so that mended flags do not meet the old ones
+            raise
         laps.end("queries")
         finished = output.manifest()
         if finished is not None:
@@ -78,35 +83,73 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
         (session or stack).enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
         laps.end("Ray")
-        tasks = _cut(queries, config.shard_rows)
-        plan = plan_search(config, target)
-        meter = Meter()
-        room = keep_bytes(config, plan, cluster_nodes()) if len(tasks) > 1 else 0
-        pool = start_pool(*target.shares(plan, room, meter.client()), plan)
+        run = _Run(config, target, queries)
+        plan, meter = plan_search(config, target), Meter()
+        pool = run.start(plan, meter)
         stack.callback(pool.stop)
         laps.end("load")
-        answer = Answer(pool, queries, config.top_k, _multiplier(config, target), config.format)
-        stage = Stage(
+        result = run_stage(run.stage(pool), output, writer, lock, meter)
+        manifest = Manifest(
+            kind=KIND,
+            lineage=lineage,
+            entries=result.entries,
+            about=run.about(),
+            run=_figures(result, plan, len(pool.actors), laps.seconds),
+        )
+        output.finish(manifest)
+    return SearchResult(manifest, output.folder)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is settled before the actors start."""
+
+    config: SearchConfig
+    target: Target
+    queries: StoredVectors
+
+    @property
+    def shards(self) -> list[tuple[int, int, int]]:
+        """Number, first row and the row after the last of each shard of queries."""
+        rows, size = self.queries.rows, self.config.shard_rows
+        return [(number, first, min(first + size, rows)) for number, first in enumerate(range(0, rows, size))]
+
+    def start(self, plan: ActorPlan, meter: Meter) -> SearchPool:
+        """The actors, loaded. What they keep of a store serves from the second shard on."""
+        room = keep_bytes(self.config, plan, cluster_nodes()) if len(self.shards) > 1 else 0
+        return start_pool(*self.target.shares(plan, room, meter.client()), plan)
+
+    def stage(self, pool: SearchPool) -> Stage:
+        """The work on the shards."""
+        config = self.config
+        return Stage(
             label="search",
-            tasks=tasks,
-            rows=[last - first for _, first, last in tasks],
+            tasks=self.shards,
+            rows=[last - first for _, first, last in self.shards],
             connect=lambda ds, careful: ds,
-            finish=answer,
+            finish=Answer(pool, self.queries, config.top_k, _multiplier(config, self.target), config.format),
             writers=_IN_FLIGHT,
             suffix=SUFFIXES[config.format],
             noun="queries",
             describe=lambda task: f"queries {task[1]:,} to {task[2] - 1:,}",
         )
-        result = run_stage(stage, output, writer, lock, meter)
-        manifest = Manifest(
-            kind=KIND,
-            lineage=lineage,
-            entries=result.entries,
-            about=_about(config, target, queries),
-            run=_figures(result, plan, len(pool.actors), laps.seconds),
-        )
-        output.finish(manifest)
-    return SearchResult(manifest, output.folder)
+
+    def about(self) -> dict[str, Any]:
+        """What a reader of the hits wants to know."""
+        config, target = self.config, self.target
+        index = target.index
+        return {
+            "format": config.format,
+            "scores": _scores(target, _multiplier(config, target)),
+            "queries": self.queries.rows,
+            "corpus_rows": target.store.rows,
+            "searched": config.index or config.embeddings,
+            "embeddings": target.store.folder,
+            "query_embeddings": self.queries.folder,
+            "query_embeddings_digest": self.queries.digest,
+            "factory": index.spec.factory if index else None,
+            "parameter_name": index.spec.search_parameter if index else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -172,33 +215,16 @@ def _lineage(config: SearchConfig, target: Target, queries: StoredVectors | None
 
 
 def _multiplier(config: SearchConfig, target: Target) -> int:
+    if target.index is None and not target.store.is_binary:
+        return 0  # every row is scored as finely as it can be
     return config.rescore_multiplier if config.rescore_multiplier is not None else 2 * target.store.is_binary
 
 
-def _cut(queries: StoredVectors, rows: int) -> list[tuple[int, int, int]]:
-    """Number, first row and the row after the last of each shard of queries."""
-    return [
-        (number, first, min(first + rows, queries.rows)) for number, first in enumerate(range(0, queries.rows, rows))
-    ]
-
-
-def _about(config: SearchConfig, target: Target, queries: StoredVectors) -> dict[str, Any]:
-    index, binary = target.index, target.store.is_binary
-    how = "negated Hamming distances" if binary else target.similarity.name
-    if _multiplier(config, target):
-        how = "dot products of queries and bits" if binary else f"{how}, of the stored embeddings"
-    return {
-        "format": config.format,
-        "scores": how,
-        "queries": queries.rows,
-        "corpus_rows": target.store.rows,
-        "searched": config.index or config.embeddings,
-        "embeddings": target.store.folder,
-        "query_embeddings": queries.folder,
-        "query_embeddings_digest": queries.digest,
-        "factory": index.spec.factory if index else None,
-        "parameter_name": index.spec.search_parameter if index else None,
-    }
+def _scores(target: Target, multiplier: int) -> str:
+    """What the scores are."""
+    if target.store.is_binary:
+        return "dot products of queries and bits" if multiplier else "negated Hamming distances"
+    return f"{target.similarity.name}, of the stored embeddings" if multiplier else target.similarity.name
 
 
 def _figures(result: StageResult, plan: ActorPlan, actors: int, start_up: dict[str, float]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def open_target(config: SearchConfig) -> Target:
                 )
         if store.is_binary and config.similarity is not None:
             raise ConfigError(f"--similarity {config.similarity}: {store.folder} holds bits", "leave it out")
-        if config.rescore_multiplier and not store.is_binary:
+        if config.rescore_multiplier and store.precision in ("float32", "float16"):
             raise ConfigError("--rescore-multiplier: without an index, scores are exact already", "leave it out")
         similarity = similarity_of(config.similarity or store.similarity or "cosine")
         return Target(store, similarity, {"embeddings": store.digest})
