@@ -18,8 +18,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python -m jobs.quickstart
 
+# Those on a real Ray run one after the other, since each of them takes the whole machine.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/ray
+	$(BIN)/python -m pytest tests/ray
 
 lint: setup
 	$(BIN)/ruff check .
