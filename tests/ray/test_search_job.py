@@ -106,7 +106,8 @@ def test_texts_are_encoded_with_the_settings_of_the_corpus(tmp_path: Path) -> No
     assert (queries.rows, queries.lineage["normalize"]) == (3, True)
     assert search(config, StubLoader()).already_complete
     with pytest.raises(InputError, match="no such file"):
-        search(SearchConfig(**{**vars(config), "queries": ("nowhere.jsonl",), "output": str(tmp_path / "new")}))
+        mistaken = {**vars(config), "queries": ("nowhere.jsonl",), "output": str(tmp_path / "new")}
+        search(SearchConfig(**mistaken), StubLoader())
     assert not (tmp_path / "new" / "run.json").exists()
     with pytest.raises(OutputError, match="top_k: 2 before, 3 now"):
         search(SearchConfig(**{**vars(config), "top_k": 3}), StubLoader())
