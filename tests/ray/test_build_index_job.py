@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
+from st_ray import semantic_search_faiss
 from st_ray.core.errors import ConfigError, InputError, OutputError, ShardError
 from st_ray.index.files import open_index
 from st_ray.runtime.build_index.config import BuildIndexConfig
@@ -16,6 +17,7 @@ from st_ray.runtime.build_index.job import build_index
 from st_ray.runtime.build_index.summary import build_index_summary
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.job import search
+from st_ray.scoring.vectors import StoredVectors
 from st_ray.store.manifest import read_manifest
 from tests.ray.test_search_job import expected, rows_of, table_of
 from tests.stores import vectors, write_store
@@ -43,6 +45,10 @@ def searched(folder: Path, name: str, index: str | None = "index", **changes: An
     settings |= {"index": str(folder / index)} if index else {}
     search(SearchConfig(output=str(folder / name), **{**settings, **changes}))
     return rows_of(table_of(folder / name))
+
+
+def scores_of(folder: Path) -> list[float]:
+    return table_of(folder)["score"].to_pylist()
 
 
 def test_parts_and_the_merged_index_find_what_exact_search_finds(stores: Path) -> None:
@@ -97,14 +103,23 @@ def test_the_setting_that_reaches_the_target_is_found_and_used(stores: Path) -> 
     assert read_manifest(str(stores / "hits")).lineage["parameter"] == about["parameter"]
 
 
-def test_a_target_that_is_out_of_reach_is_said(stores: Path) -> None:
-    result = built(stores, factory="IVF4,PQ2x4", target_recall=0.99, tune_rows=50, tune_queries=str(stores / "queries"))
+def test_a_target_that_is_out_of_reach_is_said(tmp_path: Path) -> None:
+    store = StoredVectors.open(write_store(tmp_path / "corpus", CORPUS, precision="int8"))
+    write_store(tmp_path / "queries", QUERIES, prefix="q", parts=1)
+    tuned = {"target_recall": 0.99, "tune_rows": 50, "tune_queries": str(tmp_path / "queries")}
+    result = built(tmp_path, factory="IVF4,PQ2x4", similarity="dot", **tuned)
     assert not result.manifest.about["curve"]["reached"]
     assert "TARGET MISSED" in build_index_summary(result)
     assert result.manifest.about["curve"]["points"][-1]["recall"] < 0.9
-    # Rescoring makes up for the codes.
-    truth = set(expected(QUERIES, CORPUS, 5))
-    assert len(truth & set(searched(stores, "fine", rescore_multiplier=40))) > 0.9 * len(truth)
+    # Rescoring makes up for the codes, with the scores that the same codes have in memory.
+    rescored = searched(tmp_path, "fine", rescore_multiplier=200)
+    everything = {"corpus_precision": "int8", "ranges": np.array(store.ranges), "rescore_multiplier": 400, "top_k": 5}
+    truth, _ = semantic_search_faiss(QUERIES, store.take(np.arange(store.rows)), **everything)
+    scores = {(f"q{q}", f"d{hit['corpus_id']}"): hit["score"] for q, hits in enumerate(truth) for hit in hits}
+    found = {(query, hit): score for (query, _, hit), score in zip(rescored, scores_of(tmp_path / "fine"), strict=True)}
+    common = scores.keys() & found.keys()
+    assert len(common) > 0.9 * len(scores)
+    np.testing.assert_allclose([found[key] for key in common], [scores[key] for key in common], rtol=1e-5)
 
 
 def test_bits(tmp_path: Path) -> None:
@@ -161,6 +176,9 @@ def test_an_index_of_embeddings_that_changed_is_refused(stores: Path) -> None:
     ):
         with pytest.raises(error, match=message):
             searched(stores, "other", **changes)
+    write_store(stores / "short", QUERIES[:, :5], prefix="q")
+    with pytest.raises(InputError, match="dimension: 5 of the queries, 16 of the corpus"):
+        searched(stores, "hits", queries=(str(stores / "short"),))
     write_store(stores / "other-corpus", CORPUS[::-1], parts=5)
     with pytest.raises(InputError, match="does not hold the embeddings that"):
         searched(stores, "hits", embeddings=str(stores / "other-corpus"))

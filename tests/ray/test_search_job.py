@@ -26,7 +26,7 @@ from st_ray.store.hits import read_hits
 from st_ray.store.manifest import read_manifest
 from tests.ray.corpora import config_for, texts_of, write_jsonl
 from tests.stores import vectors, write_store
-from tests.stubs import StubLoader
+from tests.stubs import StubLoader, stub_embeddings
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -95,15 +95,22 @@ def test_texts_are_encoded_with_the_settings_of_the_corpus(tmp_path: Path) -> No
     encode(config_for(write_jsonl(tmp_path / "corpus.jsonl", texts), tmp_path / "corpus", normalize=True), StubLoader())
     asked = write_jsonl(tmp_path / "asked.jsonl", texts[5:8])
     config = SearchConfig(
-        queries=(asked,), embeddings=str(tmp_path / "corpus"), output=str(tmp_path / "out"), id_column="id", top_k=2
+        queries=(asked,),
+        embeddings=str(tmp_path / "corpus"),
+        output=str(tmp_path / "out"),
+        id_column="id",
+        prompt="t",
+        top_k=2,
     )
     search(config, StubLoader())
     found = table_of(tmp_path / "out")
     assert found["query_id"].to_pylist() == ["id-0", "id-0", "id-1", "id-1", "id-2", "id-2"]
     assert found["corpus_id"].to_pylist()[::2] == ["id-5", "id-6", "id-7"]
-    np.testing.assert_allclose(found["score"].to_numpy()[::2], 1.0, rtol=1e-6)
-    queries = read_manifest(str(tmp_path / "out" / "queries"))
-    assert (queries.rows, queries.lineage["normalize"]) == (3, True)
+    queries = StoredVectors.open(str(tmp_path / "out" / "queries"))
+    expected_queries = stub_embeddings(texts[5:8], prompt="t")
+    expected_queries /= np.linalg.norm(expected_queries, axis=1, keepdims=True)
+    np.testing.assert_array_equal(queries.take(np.arange(3)), expected_queries)
+    assert queries.lineage["normalize"] is True
     assert search(config, StubLoader()).already_complete
     with pytest.raises(InputError, match="no such file"):
         mistaken = {**vars(config), "queries": ("nowhere.jsonl",), "output": str(tmp_path / "new")}
@@ -196,12 +203,17 @@ def test_reading_from_an_object_store(s3: str, tmp_path: Path) -> None:
     assert rows_of(table_of(f"{s3}/search/hits")) == expected(QUERIES, CORPUS, 7)
 
 
-def test_an_actor_that_is_killed_comes_back(stores: Path) -> None:
+def test_a_tree_of_merges_and_an_actor_that_is_killed(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("st_ray.runtime.search.target._LEAST_ROWS", 40)
+    monkeypatch.setattr("st_ray.runtime.search.pool._FAN_IN", 2)
     store = StoredVectors.open(str(stores / "corpus"))
     target = Target(store, similarity.similarity_of("cosine"), {})
-    plan = plan_actors([Node(4, 0)], shards=1, actors="1", cpus_per_actor=1.0)
+    plan = plan_actors([Node(4, 0)], shards=3, actors="3", cpus_per_actor=1.0)
     pool = start_pool(*target.shares(plan, 0, None), plan)
+    assert len(pool.actors) == 3
     before = pool.search(QUERIES, 5)
+    found = [(f"q{q}", r, f"d{p}") for q, row in enumerate(before[1].tolist()) for r, p in enumerate(row, start=1)]
+    assert found == expected(QUERIES, CORPUS, 5)
     pid = ray.get(pool.actors[0].__ray_call__.remote(lambda holder: os.getpid()))
     os.kill(pid, signal.SIGKILL)
     after = pool.search(QUERIES, 5)
