@@ -142,6 +142,9 @@ def _with_help(config_type: type[Any]) -> type[Any]:
         annotation: Any = typing.Annotated[hints[field.name], tyro.conf.arg(help=docs[field.name])]
         documented.append((field.name, annotation, dataclasses.field(default=field.default)))
     made = dataclasses.make_dataclass(config_type.__name__, documented, bases=(config_type,), frozen=True, kw_only=True)
+    # A job's own flags stand first in its help, those that all jobs share last.
+    order = dict.fromkeys(name for base in config_type.__mro__ for name in vars(base).get("__annotations__", ()))
+    made.__dataclass_fields__ = {name: made.__dataclass_fields__[name] for name in order}  # type: ignore[attr-defined]
     return made
 
 

@@ -1,8 +1,11 @@
-"""Flags that every job has."""
+"""Flags that every job has, and those that several have."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from st_ray.core.errors import ConfigError
 
 
 class Names(tuple[str, ...]):
@@ -40,3 +43,86 @@ class JobConfig:
 
     debug: bool = False
     """Show tracebacks and Ray's own log lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """Flags of jobs that read texts."""
+
+    text_columns: Names = NO_NAMES
+    """Column or columns (a,b) that hold the text; several are joined by a space. Unset: the only text column, or the
+    one called `text`; title and text of a BEIR folder; the line of a plain text file."""
+
+    id_column: str | None = None
+    """Column of unique ids (strings or integers). Unset: `_id` of a BEIR folder, else the row's number."""
+
+    columns: Names = NO_NAMES
+    """Names (a,b,c) of the columns of CSV/TSV files that have no header line."""
+
+    quotes: bool = True
+    """CSV/TSV fields may be quoted, as RFC 4180 has it. --no-quotes takes quotes as they are (MS MARCO's TSV)."""
+
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """A row whose text is missing, not a string or not readable: fail before any model is loaded, or skip it, count
+    it and list it in rejects.parquet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusTextConfig:
+    """Flags of jobs that read the texts of a corpus beside those of queries."""
+
+    corpus_text_columns: Names = NO_NAMES
+    """Column or columns (a,b) of the corpus's text. Unset: found as those of --text-columns are, which are the
+    queries'."""
+
+    corpus_id_column: str | None = None
+    """Column of the corpus's ids. Unset: `_id` of a BEIR folder, else the row's number."""
+
+    corpus_columns: Names = NO_NAMES
+    """Names (a,b,c) of the columns of the corpus's CSV/TSV files, where they have no header line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Flags of jobs that run a transformer over texts."""
+
+    prompt: str | None = None
+    """Text put before every input, e.g. 'query: '."""
+
+    prompt_name: str | None = None
+    """Name of one of the prompts in the model's own configuration. Unset: for queries `query`, where it has one."""
+
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the model. openvino converts it on first use, once a machine. auto: torch on GPUs; on CPUs openvino
+    where it is installed; or what the output was begun with."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the transformer. auto: bfloat16 where the hardware has it (float16 on GPUs that lack it), else
+    float32; or what the output was begun with. float32 gives the numbers of Sentence Transformers' default."""
+
+    max_seq_length: int | None = None
+    """Cut inputs to so many tokens. Unset: the model's own limit."""
+
+    batch_tokens: int | None = None
+    """Tokens of a batch, padding included; inputs are sorted by length first. Unset: what suits the device."""
+
+    trust_remote_code: bool = False
+    """Run Python code that the model folder brings along."""
+
+    allow_pickle: bool = False
+    """Load pickled weights (*.bin), which can run code when they are opened."""
+
+    def check_model_flags(self) -> None:
+        """Raise ConfigError for flags that make no sense."""
+        require_at_least(self, 1, "max_seq_length", "batch_tokens")
+        if self.prompt is not None and self.prompt_name is not None:
+            raise ConfigError("--prompt and --prompt-name were both given", "give one of them")
+
+
+def require_at_least(config: object, least: int, *flags: str) -> None:
+    """Raise ConfigError for one of the flags (fields of `config`) that is a number below `least`."""
+    for flag in flags:
+        value = getattr(config, flag)
+        if value is not None and value < least:
+            name = "--" + flag.replace("_", "-")
+            raise ConfigError(f"{name} {value} must be {least} or more", "give such a number, or leave it out")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 PADDING = -1
-"""Id of an empty place while a list is still short; it never leaves `finish`."""
+"""Id of an empty place while a list is still short; it never leaves as a hit."""
 
 
 class TopK:
@@ -41,13 +43,15 @@ class TopK:
         room = ((0, 0), (0, max(0, short)))
         return np.pad(self._scores, room, constant_values=-np.inf), np.pad(self._ids, room, constant_values=PADDING)
 
-    def finish(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Scores and ids of each query, best first; shorter than `k` where there were fewer candidates."""
-        real = [row != PADDING for row in self._ids]
-        return (
-            [scores[keep] for scores, keep in zip(self._scores, real, strict=True)],
-            [ids[keep] for ids, keep in zip(self._ids, real, strict=True)],
-        )
+
+def merged(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best `k` of several results, each padded and in order as `TopK.padded` gives it, as one of the same kind."""
+    if len(found) == 1:
+        return found[0]
+    best = TopK(len(found[0][0]), k)
+    for scores, ids in found:
+        best.merge(scores, ids)
+    return best.padded()
 
 
 def _best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import ConfigError
+from st_ray.index.library import load_faiss
 from st_ray.scoring.quantization import (
     as_bits,
     dequantize_embeddings,
@@ -74,14 +74,14 @@ def semantic_search_faiss(
         with its rescoring; and the index, if asked for. Scores of bits that are not rescored are distances.
 
     Raises:
-        ConfigError: FAISS is not installed.
+        ResourceError: FAISS is not installed.
         TypeError: embeddings are no numbers, or the index is none of FAISS.
         ValueError: not exactly one of corpus and index is given; an unknown precision; `top_k` or
             `rescore_multiplier` below 1; NaN or infinite embeddings; shapes, dtypes, precision or index that do not
             fit each other; ranges that would have to come from a single query; an index that keeps no vectors to
             rescore with.
     """
-    faiss = _faiss()
+    faiss = load_faiss()
     if (corpus_embeddings is None) == (corpus_index is None):
         raise ValueError("pass either corpus_embeddings or corpus_index")
     _check_options(corpus_precision, top_k, rescore_multiplier)
@@ -310,13 +310,3 @@ def _chunks(rows: int, bytes_each: int) -> Iterator[slice]:
     step = max(1, _CHUNK_BYTES // bytes_each)
     for first in range(0, rows, step):
         yield slice(first, min(first + step, rows))
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ConfigError(
-            "FAISS is not installed", "pip install 'st-ray[cpu]', or 'st-ray[gpu]' for NVIDIA GPUs"
-        ) from error
-    return faiss

@@ -12,7 +12,7 @@ from st_ray.index.merge import merge_in_memory
 from st_ray.index.query import search_index
 from st_ray.index.spec import IndexSpec
 from st_ray.scoring.quantization import quantize_embeddings
-from st_ray.scoring.topk import TopK
+from st_ray.scoring.topk import merged
 
 
 class IndexSearcher:
@@ -54,12 +54,9 @@ class IndexSearcher:
         """
         if self._spec.binary:
             queries = np.asarray(quantize_embeddings(queries, "ubinary"))
-        best = TopK(len(queries), k)
-        for index in self._indexes:
-            scores, positions = search_index(index, self._spec, queries, k, parameter or self._parameter)
-            best.merge(scores, positions)
+        found = [search_index(index, self._spec, queries, k, parameter or self._parameter) for index in self._indexes]
         self._on_done(1.0)
-        return best.padded()
+        return merged(found, k)
 
 
 def _loaded(url: str, rows: int, spec: IndexSpec, mapped: bool) -> Any:

@@ -18,10 +18,10 @@ from st_ray.core.errors import ConfigError, InputError, OutputError
 from st_ray.runtime.config import Names
 from st_ray.runtime.evaluation.retrieval import (
     EvaluateRetrievalConfig,
-    EvaluateRetrievalResult,
     evaluate_retrieval,
     evaluate_retrieval_summary,
 )
+from st_ray.runtime.result import JobResult
 from st_ray.store import fs
 from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
 from st_ray.store.manifest import Manifest, read_manifest
@@ -66,7 +66,7 @@ def qrels(tmp_path: Path) -> str:
     return str(path)
 
 
-def evaluate(hits: str, qrels: str, output: Path | str, **changes: Any) -> EvaluateRetrievalResult:
+def evaluate(hits: str, qrels: str, output: Path | str, **changes: Any) -> JobResult:
     settings = {"metrics": Names(("mrr@10", "recall@1")), **changes}
     return evaluate_retrieval(EvaluateRetrievalConfig(hits=hits, qrels=qrels, output=str(output), **settings))
 

@@ -27,18 +27,19 @@ def test_any_cut_equals_one_sort(corpus: int, k: int, cuts: list[int], seed: int
     best = TopK(3, k)
     for first, last in blocks:
         best.absorb(scores[:, first:last], first)
-    found_scores, found_ids = best.finish()
+    found_scores, found_ids = best.padded()
     for query in range(3):
         order = np.lexsort((np.arange(corpus), -scores[query]))[:k]
-        np.testing.assert_array_equal(found_ids[query], order)
-        np.testing.assert_array_equal(found_scores[query], scores[query][order])
+        np.testing.assert_array_equal(found_ids[query, : len(order)], order)
+        np.testing.assert_array_equal(found_scores[query, : len(order)], scores[query][order])
+        assert set(found_ids[query, len(order) :].tolist()) <= {PADDING}
 
 
 def test_padding_never_leaves() -> None:
     best = TopK(1, 3)
     best.merge(np.array([[9.0, 0.5]]), np.array([[PADDING, 7]]))
-    scores, ids = best.finish()
-    assert (scores[0].tolist(), ids[0].tolist()) == ([0.5], [7])
+    scores, ids = best.padded()
+    assert (scores[0].tolist(), ids[0].tolist()) == ([0.5, -np.inf, -np.inf], [7, PADDING, PADDING])
 
 
 def test_k_must_be_positive() -> None:

@@ -12,7 +12,7 @@ from st_ray.scoring.similarity import similarity_of
 from st_ray.scoring.topk import PADDING, TopK
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.search import exact
-from st_ray.search.agreement import check_comparable
+from st_ray.search.comparable import check_comparable
 from st_ray.search.exact import ExactSearcher
 from st_ray.search.rescoring import Rescorer
 from st_ray.store import embeddings

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from st_ray import quantization_ranges, quantize_embeddings
-from st_ray.core.errors import ConfigError
+from st_ray.core.errors import ResourceError
 from st_ray.scoring.quantization import dequantize_embeddings
 from st_ray.search import faiss_search
 from st_ray.search.faiss_search import PRECISIONS, semantic_search_faiss
@@ -248,5 +248,5 @@ def test_faiss_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"pip install 'st-ray\[cpu\]'"):
+    with pytest.raises(ResourceError, match=r"pip install 'st-ray\[cpu\]'"):
         semantic_search_faiss(QUERIES, CORPUS)

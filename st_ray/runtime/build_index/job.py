@@ -25,6 +25,7 @@ from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import cluster_nodes
+from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.scoring.vectors import StoredVectors
@@ -37,16 +38,7 @@ from st_ray.store.output import OutputFolder, Writer
 _SPEC = "spec.json"
 
 
-@dataclass(frozen=True)
-class BuildIndexResult:
-    """What a run left: the manifest, where it lies, and whether there was nothing to do."""
-
-    manifest: Manifest
-    folder: str
-    already_complete: bool = False
-
-
-def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> BuildIndexResult:
+def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> JobResult:
     """Run the job to its end.
 
     Args:
@@ -67,7 +59,7 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> B
     finished = None if config.overwrite else output.manifest()
     if finished is not None:
         output.check_lineage(lineage)
-        return BuildIndexResult(finished, output.folder, already_complete=True)
+        return JobResult(finished, output.folder, already_complete=True)
     with ExitStack() as stack:
         lock = stack.enter_context(output.lock())
         if config.overwrite:
@@ -109,7 +101,7 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> B
             title = f"{spec.factory}, {store.rows:,} x {store.dimension}: recall@{config.recall_at} and latency"
             fs.write_atomic(fs.join(output.folder, PLOT), curve_svg(curve, title))
         output.finish(manifest)
-    return BuildIndexResult(manifest, output.folder)
+    return JobResult(manifest, output.folder)
 
 
 def _check(config: BuildIndexConfig, store: StoredVectors) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 from st_ray.core.summary import human_bytes, human_seconds, render_summary
 from st_ray.index.output import PLOT, spec_of
 from st_ray.index.tune import Curve
-from st_ray.runtime.build_index.job import BuildIndexResult
+from st_ray.runtime.result import JobResult
 
 
-def build_index_summary(result: BuildIndexResult) -> str:
+def build_index_summary(result: JobResult) -> str:
     """What was built, how well it finds, and where it lies."""
     manifest, about, run = result.manifest, result.manifest.about, result.manifest.run
     spec = spec_of(about)

@@ -28,6 +28,7 @@ from st_ray.runtime.encode.reuse import check_same_embeddings, find_matches
 from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize, TokenEncoder
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.store import fs
@@ -42,16 +43,7 @@ if TYPE_CHECKING:
     import ray.data
 
 
-@dataclass(frozen=True)
-class EncodeResult:
-    """What a run left: the manifest, where it lies, and whether there was nothing to do."""
-
-    manifest: Manifest
-    folder: str
-    already_complete: bool = False
-
-
-def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> EncodeResult:
+def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> JobResult:
     """Run the job to its end.
 
     Args:
@@ -75,7 +67,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
         check_same_embeddings(str(config.reuse), reused.lineage, _made_by(model, compute))
     finished = None if config.overwrite or compute is None else _finished(output, config, request, model, compute)
     if finished is not None:
-        return EncodeResult(finished, output.folder, already_complete=True)
+        return JobResult(finished, output.folder, already_complete=True)
     with ExitStack() as stack:
         lock = stack.enter_context(output.lock())
         if config.overwrite:
@@ -110,7 +102,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
             run={**_figures(result, meter.read(), actors, laps.seconds), **found},
         )
         output.finish(manifest)
-    return EncodeResult(manifest, output.folder)
+    return JobResult(manifest, output.folder)
 
 
 def _finished(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from st_ray.core.summary import human_bytes, human_seconds, render_summary
-from st_ray.runtime.encode.job import EncodeResult
 from st_ray.runtime.encode.plan import EncodePlan
+from st_ray.runtime.result import JobResult
 
 
-def encode_summary(result: EncodeResult, imports: float = 0.0) -> str:
+def encode_summary(result: JobResult, imports: float = 0.0) -> str:
     """Counts, rates, and where things lie; `imports`: the seconds before the job began."""
     manifest, run = result.manifest, result.manifest.run
     lines = {

@@ -20,6 +20,7 @@ from st_ray.evaluation.qrels import Qrels, read_qrels
 from st_ray.evaluation.retrieval import RetrievalMetric, RetrievalScores, merge_scores, parse_metrics, score_hits
 from st_ray.runtime.config import Names
 from st_ray.runtime.progress import LOG_EVERY_SECONDS
+from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import raise_if_stopped
 from st_ray.store import fs
 from st_ray.store.embeddings import parquet_bytes
@@ -64,16 +65,7 @@ class EvaluateRetrievalConfig:
         parse_metrics(self.metrics)
 
 
-@dataclass(frozen=True)
-class EvaluateRetrievalResult:
-    """What a run left: the manifest, where it lies, and whether there was nothing to do."""
-
-    manifest: Manifest
-    folder: str
-    already_complete: bool = False
-
-
-def evaluate_retrieval(config: EvaluateRetrievalConfig) -> EvaluateRetrievalResult:
+def evaluate_retrieval(config: EvaluateRetrievalConfig) -> JobResult:
     """Run the job to its end.
 
     The output has a part for each part of the hits, with its judged queries and their metrics, and a last one for the
@@ -92,7 +84,7 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> EvaluateRetrievalResu
     finished = None if config.overwrite else output.manifest()
     if finished is not None:
         output.check_lineage(lineage)
-        return EvaluateRetrievalResult(finished, output.folder, already_complete=True)
+        return JobResult(finished, output.folder, already_complete=True)
     with output.lock() as lock:
         if config.overwrite:
             output.clear()
@@ -100,7 +92,7 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> EvaluateRetrievalResu
         seconds = round(time.monotonic() - started, 3)
         manifest = Manifest(KIND, lineage, tuple(entries), _about(qrels, scores), {"seconds": seconds})
         output.finish(manifest)
-    return EvaluateRetrievalResult(manifest, output.folder)
+    return JobResult(manifest, output.folder)
 
 
 @dataclass(frozen=True)
@@ -246,7 +238,7 @@ def _about(qrels: Qrels, scores: RetrievalScores) -> dict[str, Any]:
     }
 
 
-def evaluate_retrieval_summary(result: EvaluateRetrievalResult) -> str:
+def evaluate_retrieval_summary(result: JobResult) -> str:
     """The figures, and over what they were taken."""
     about = result.manifest.about
     lines = {name: f"{value:.6f}" for name, value in about["metrics"].items()}

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from st_ray.core.errors import ConfigError
-from st_ray.runtime.config import NO_NAMES, JobConfig, Names
+from st_ray.runtime.config import JobConfig, ModelConfig, TextConfig, require_at_least
 from st_ray.store.hits import HitsFormat
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(JobConfig):
+class SearchConfig(TextConfig, ModelConfig, JobConfig):
     """Find the nearest rows of an embedding store for every query: by an index, or exactly without one."""
 
     queries: tuple[str, ...]
@@ -53,33 +53,6 @@ class SearchConfig(JobConfig):
     """Bi-encoder for query texts, as for jobs.encode. Unset: by the name that the corpus was encoded with. It must be
     the very model of the corpus."""
 
-    text_columns: Names = NO_NAMES
-    """Column or columns (a,b) of the queries' text; see jobs.encode."""
-
-    id_column: str | None = None
-    """Column of the queries' ids; see jobs.encode."""
-
-    columns: Names = NO_NAMES
-    """Names (a,b,c) of the columns of CSV/TSV files that have no header line."""
-
-    quotes: bool = True
-    """CSV/TSV fields may be quoted, as RFC 4180 has it. --no-quotes takes quotes as they are (MS MARCO's TSV)."""
-
-    prompt: str | None = None
-    """Text put before every query."""
-
-    prompt_name: str | None = None
-    """Name of one of the model's prompts. Unset: `query`, where the model has it."""
-
-    backend: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the model on query texts; see jobs.encode."""
-
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the model on query texts; see jobs.encode."""
-
-    on_bad_row: Literal["fail", "skip"] = "fail"
-    """What to do with a query whose text is missing; see jobs.encode."""
-
     shard_rows: int = 10_000
     """Queries of a shard, the unit of work, commit and retry."""
 
@@ -93,16 +66,6 @@ class SearchConfig(JobConfig):
             raise ConfigError("--queries names nothing", "give an embedding store, or files of texts")
         if self.index is None and self.embeddings is None:
             raise ConfigError("neither --index nor --embeddings was given", "name what to search")
-        for flag, least in (
-            ("top_k", 1),
-            ("shard_rows", 1),
-            ("nprobe", 1),
-            ("ef_search", 1),
-            ("rescore_multiplier", 0),
-        ):
-            value = getattr(self, flag)
-            if value is not None and value < least:
-                name = "--" + flag.replace("_", "-")
-                raise ConfigError(f"{name} {value} must be {least} or more", "give such a number, or leave it out")
-        if self.prompt is not None and self.prompt_name is not None:
-            raise ConfigError("--prompt and --prompt-name were both given", "give one of them")
+        require_at_least(self, 1, "top_k", "shard_rows", "nprobe", "ef_search")
+        require_at_least(self, 0, "rescore_multiplier")
+        self.check_model_flags()

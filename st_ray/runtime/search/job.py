@@ -14,6 +14,7 @@ from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.pipeline import Row, task_of
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.queries import QUERIES, encode_queries
@@ -22,7 +23,7 @@ from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.scoring.topk import PADDING
 from st_ray.scoring.vectors import StoredVectors
-from st_ray.search.agreement import check_comparable
+from st_ray.search.comparable import check_comparable
 from st_ray.store import fs
 from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
 from st_ray.store.lineage import Lineage
@@ -33,16 +34,7 @@ _IN_FLIGHT = 3
 """Shards of queries at once: one that the actors work on, one that waits for them, one that is read or written."""
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """What a run left: the manifest, where it lies, and whether there was nothing to do."""
-
-    manifest: Manifest
-    folder: str
-    already_complete: bool = False
-
-
-def search(config: SearchConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> SearchResult:
+def search(config: SearchConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> JobResult:
     """Run the job to its end.
 
     Args:
@@ -79,7 +71,7 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
         laps.end("queries")
         finished = output.manifest()
         if finished is not None:
-            return SearchResult(finished, output.folder, already_complete=True)
+            return JobResult(finished, output.folder, already_complete=True)
         (session or stack).enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
         laps.end("Ray")
@@ -97,7 +89,7 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
             run=_figures(result, plan, len(pool.actors), laps.seconds),
         )
         output.finish(manifest)
-    return SearchResult(manifest, output.folder)
+    return JobResult(manifest, output.folder)
 
 
 @dataclass(frozen=True)

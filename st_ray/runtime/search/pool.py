@@ -19,7 +19,7 @@ from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import ActorPlan
 from st_ray.scoring.similarity import Similarity
-from st_ray.scoring.topk import PADDING, TopK
+from st_ray.scoring.topk import PADDING, TopK, merged
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.search.rescoring import Rescorer
 
@@ -140,7 +140,7 @@ class SearchPool:
         merge = ray.remote(_merge).options(num_cpus=0)
         while len(found) > _FAN_IN:
             found = [merge.remote(k, *found[start : start + _FAN_IN]) for start in range(0, len(found), _FAN_IN)]
-        return _merge(k, *map(result_of, found))
+        return merged([result_of(ref) for ref in found], k)
 
     def rescore(self, queries: np.ndarray, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The best `k` of the rows at `positions` `[q, m]` by their embeddings; see `Searcher` for what comes back."""
@@ -205,7 +205,4 @@ def start_pool(shares: Sequence[Share], groups: Sequence[Sequence[int]], plan: A
 
 
 def _merge(k: int, *found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    best = TopK(len(found[0][0]), k)
-    for scores, positions in found:
-        best.merge(scores, positions)
-    return best.padded()
+    return merged(found, k)

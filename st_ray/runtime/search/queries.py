@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import fields
 
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.models.folder import read_model_folder
 from st_ray.models.source import model_digest, resolve_model
+from st_ray.runtime.config import ModelConfig, TextConfig
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.job import encode
 from st_ray.runtime.encode.steps import EncoderLoader
@@ -42,23 +44,16 @@ def encode_queries(
         if config.prompt is None and prompt_name is None:
             prompt_name = _PROMPT if _PROMPT in read_model_folder(resolve_model(model)).prompts else None
     made_with = corpus.lineage
+    shared = {field.name: getattr(config, field.name) for base in (TextConfig, ModelConfig) for field in fields(base)}
     encode(
         EncodeConfig(
             input=config.queries,
             model=model,
             output=folder,
-            text_columns=config.text_columns,
-            id_column=config.id_column,
-            columns=config.columns,
-            quotes=config.quotes,
-            prompt=config.prompt,
-            prompt_name=prompt_name,
-            backend=config.backend,
-            dtype=config.dtype,
+            **shared | {"prompt_name": prompt_name},
             normalize=bool(made_with.get("normalize", False)),
             truncate_dim=made_with.get("truncate_dim"),
             shard_rows=config.shard_rows,
-            on_bad_row=config.on_bad_row,
             actors=config.actors,
             gpus_per_actor=config.gpus_per_actor,
             cpus_per_actor=config.cpus_per_actor,

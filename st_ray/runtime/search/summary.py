@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from st_ray.core.summary import human_seconds, render_summary
-from st_ray.runtime.search.job import SearchResult
+from st_ray.runtime.result import JobResult
 
 
-def search_summary(result: SearchResult) -> str:
+def search_summary(result: JobResult) -> str:
     """Counts, rates, and where things lie."""
     manifest, run, about = result.manifest, result.manifest.run, result.manifest.about
     lineage = manifest.lineage
