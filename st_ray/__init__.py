@@ -10,6 +10,7 @@ from typing import Any
 
 _PLACES = {
     "BiEncoder": "st_ray.models.bi_encoder",
+    "CrossEncoder": "st_ray.models.cross_encoder",
     "cos_sim": "st_ray.scoring.similarity",
     "dot_score": "st_ray.scoring.similarity",
     "euclidean_sim": "st_ray.scoring.similarity",
@@ -32,6 +33,7 @@ _PLACES = {
 
 __all__ = [
     "BiEncoder",
+    "CrossEncoder",
     "cos_sim",
     "dot_score",
     "euclidean_sim",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from st_ray.core.errors import ConfigError
+from st_ray.core.errors import ConfigError, ModelError
+from st_ray.models.batching import Tokens
 from st_ray.models.folder import ModelFolder
 from st_ray.models.specs import StaticEmbeddingSpec
-from st_ray.models.tokenizer import TokenizedTexts
 
 BACKENDS = ("torch", "openvino")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -61,7 +62,7 @@ class Backend(Protocol):
 
     Attributes:
         device: where it runs, as torch names it.
-        dimension: of an embedding, before truncation.
+        dimension: of an embedding, before truncation; of a classifier, its labels.
         positions: tokens that a text may have at most; None where nothing bounds them.
         vocabulary: number of token ids that are known; None where nothing bounds them.
     """
@@ -71,14 +72,33 @@ class Backend(Protocol):
     positions: int | None
     vocabulary: int | None
 
-    def embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
-        """Embeddings of all texts, float32 `[n, options.dimension]`, in their order.
+    def embed(self, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
+        """Embeddings of all texts (logits of all pairs), float32 `[n, options.dimension]`, in their order.
 
         Args:
             tokens: of n texts; the arrays are only read.
             options: batch sizes, truncation, normalisation.
             on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
         """
+
+
+def check_tokens(tokens: Tokens, backend: Backend, path: Path) -> None:
+    """Find what a kernel would answer with an index error, or on a GPU with the loss of the process.
+
+    Raises:
+        ModelError: a text has more tokens than the model at `path` has positions, or a token is not in its vocabulary.
+    """
+    longest = int(tokens.lengths.max(initial=0))
+    if backend.positions is not None and longest > backend.positions:
+        raise ModelError(
+            f"a text has {longest} tokens, the model {path} has {backend.positions} positions",
+            f"cut texts to {backend.positions} tokens or fewer",
+        )
+    if backend.vocabulary is not None and tokens.highest_token >= backend.vocabulary:
+        raise ModelError(
+            f"token {tokens.highest_token} is not in the vocabulary of {path} ({backend.vocabulary} tokens)",
+            "use the tokenizer that belongs to the model",
+        )
 
 
 def load_backend(name: str, folder: ModelFolder, options: LoadOptions) -> Backend:

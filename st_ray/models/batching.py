@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from st_ray.models.tokenizer import TokenizedTexts
+
+class Tokens(Protocol):
+    """n tokenized texts, or pairs of texts."""
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens at the start of every row that a pooling without the prompt leaves out."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int32 `[n]`."""
+
+    @property
+    def highest_token(self) -> int:
+        """The greatest token id; 0 where there are none."""
+
+    def padded(self, rows: np.ndarray, width: int, fill: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `TokenizedTexts.padded`."""
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -29,25 +49,17 @@ class PaddedBatch:
     type_ids: np.ndarray | None
 
 
-def padded_batches(
-    tokens: TokenizedTexts, budget: int, fill: int, max_rows: int | None = None
-) -> Iterator[PaddedBatch]:
+def padded_batches(tokens: Tokens, budget: int, fill: int, max_rows: int | None = None) -> Iterator[PaddedBatch]:
     """All texts in batches of similar length, the longest first; see `token_budget_batches`."""
-    ends = np.cumsum(tokens.lengths, dtype=np.int64)
-    for rows in token_budget_batches(tokens.lengths, budget, max_rows=max_rows):
-        lengths = tokens.lengths[rows].astype(np.int64)
-        starts = ends[rows] - lengths
+    every = tokens.lengths
+    for rows in token_budget_batches(every, budget, max_rows=max_rows):
+        lengths = every[rows].astype(np.int64)
         # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
         visible = padded_length(lengths, 1)
         width = int(visible.max())
-        types = tokens.type_ids
-        yield PaddedBatch(
-            rows,
-            ids=gather_padded(tokens.flat, starts, lengths, width, fill),
-            lengths=lengths,
-            mask=None if visible.min() == width else (np.arange(width) < visible[:, None]).astype(np.int64),
-            type_ids=None if types is None else gather_padded(types, starts, lengths, width, 0),
-        )
+        ids, type_ids = tokens.padded(rows, width, fill)
+        mask = None if visible.min() == width else (np.arange(width) < visible[:, None]).astype(np.int64)
+        yield PaddedBatch(rows, ids, lengths, mask, type_ids)
 
 
 def token_budget_batches(
@@ -80,18 +92,3 @@ def token_budget_batches(
 def padded_length(length: np.ndarray, multiple: int) -> np.ndarray:
     """Length rounded up to a multiple, at least one: a model cannot run over no tokens at all."""
     return np.maximum(-(-length // multiple), 1) * multiple
-
-
-def gather_padded(flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int, fill: int) -> np.ndarray:
-    """Rows of the flat array, side by side and padded on the right, int64 `[rows, width]`.
-
-    Row i is `flat[starts[i] : starts[i] + lengths[i]]`.
-    """
-    columns = np.arange(width)
-    if not len(flat):
-        return np.full((len(starts), width), fill, np.int64)
-    # Columns past a row's end read any valid place, and are overwritten.
-    places = np.minimum(starts[:, None] + columns, len(flat) - 1)
-    rows = flat[places].astype(np.int64)
-    rows[columns >= lengths[:, None]] = fill
-    return rows

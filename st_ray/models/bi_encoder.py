@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import ConfigError, ModelError
-from st_ray.models.backend import EmbedOptions, LoadOptions, Progress, load_backend
+from st_ray.core.errors import ConfigError
+from st_ray.models.backend import EmbedOptions, LoadOptions, Progress, check_tokens, load_backend
 from st_ray.models.folder import check_weights, read_model_folder
+from st_ray.models.progress import ProgressBar
 from st_ray.models.source import resolve_model
 from st_ray.models.tokenizer import TextTokenizer, TokenizedTexts
 from st_ray.scoring.quantization import PRECISIONS, quantize_embeddings
@@ -129,7 +130,7 @@ class BiEncoder:
             batch_tokens=_checked_budget(batch_tokens),
             batch_rows=batch_size,
         )
-        with _ProgressBar(len(texts), shown=bool(show_progress_bar)) as bar:
+        with ProgressBar(len(texts), "text", shown=bool(show_progress_bar)) as bar:
             embeddings: Any = self._embed(tokens, options, bar.update)
         if precision != "float32":
             embeddings = quantize_embeddings(embeddings, precision)
@@ -175,26 +176,11 @@ class BiEncoder:
         return self._embed(tokens, EmbedOptions(self.dimension, normalize, _checked_budget(batch_tokens)), on_batch)
 
     def _embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None) -> np.ndarray:
-        self._check_tokens(tokens)
+        check_tokens(tokens, self._backend, self.folder.path)
         return self._backend.embed(tokens, options, on_batch)
 
     def _kept(self, truncate_dim: int | None) -> int:
         return min(self._backend.dimension, truncate_dim or self._backend.dimension)
-
-    def _check_tokens(self, tokens: TokenizedTexts) -> None:
-        """What a kernel would answer with an index error, or on a GPU with the loss of the process."""
-        longest, positions = int(tokens.lengths.max(initial=0)), self._backend.positions
-        if positions is not None and longest > positions:
-            raise ModelError(
-                f"a text has {longest} tokens, the model {self.folder.path} has {positions} positions",
-                f"set max_seq_length to {positions} or less",
-            )
-        highest, vocabulary = int(tokens.flat.max(initial=0)), self._backend.vocabulary
-        if vocabulary is not None and highest >= vocabulary:
-            raise ModelError(
-                f"token {highest} is not in the vocabulary of {self.folder.path} ({vocabulary} tokens)",
-                "use the tokenizer that belongs to the model",
-            )
 
     def _check_max_seq_length(self) -> None:
         length, positions = self._max_seq_length, self._backend.positions
@@ -203,24 +189,6 @@ class BiEncoder:
                 f"max_seq_length is {length}, the model {self.folder.path} has {positions} positions",
                 f"give {positions} or less",
             )
-
-
-class _ProgressBar:
-    """A bar over texts, or nothing."""
-
-    def __init__(self, texts: int, shown: bool) -> None:
-        from huggingface_hub.utils import tqdm
-
-        self._bar = tqdm(total=texts, unit="text", disable=not shown)
-
-    def __enter__(self) -> _ProgressBar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def update(self, rows: int, tokens: int) -> None:
-        self._bar.update(rows)
 
 
 def _checked_dim(truncate_dim: int | None) -> int | None:

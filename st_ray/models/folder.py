@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from st_ray.core.errors import ConfigError, ModelError
@@ -15,7 +15,7 @@ from st_ray.models.specs import (
     PoolingSpec,
     StaticEmbeddingSpec,
     TransformerSpec,
-    read_json,
+    listed_modules,
     read_module,
     read_object,
     require_transformer,
@@ -92,7 +92,7 @@ def read_model_folder(path: str | Path) -> ModelFolder:
     listing = folder / "modules.json"
     if not listing.exists():
         return ModelFolder(folder, _plain_modules(folder), prompts={"query": "", "document": ""})
-    modules = _listed_modules(folder, listing)
+    modules = _modules(listing)
     settings = folder / "config_sentence_transformers.json"
     stated = _model_settings(settings, read_object(settings) if settings.exists() else {})
     model = ModelFolder(folder, modules, **stated)
@@ -111,18 +111,8 @@ def check_weights(folder: ModelFolder, allow_pickle: bool = False) -> None:
             check_weight_files(module.path, allow_pickle)
 
 
-def _listed_modules(folder: Path, listing: Path) -> tuple[ModuleSpec, ...]:
-    entries = read_json(listing)
-    if not isinstance(entries, list) or not entries:
-        raise ModelError(f"{listing} lists no modules", "fetch or save the model again")
-    modules = []
-    for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-            raise ModelError(f"{listing} has an entry without a type: {entry!r}", "fetch or save the model again")
-        relative = PurePosixPath(entry.get("path") or "")
-        if relative.is_absolute() or ".." in relative.parts:
-            raise ModelError(f"{listing} points outside its folder: {entry['path']!r}")
-        modules.append(read_module(entry["type"], folder / relative, listing))
+def _modules(listing: Path) -> tuple[ModuleSpec, ...]:
+    modules = [read_module(kind, path, listing) for kind, path in listed_modules(listing)]
     return tuple(module for module in modules if module is not None)
 
 

@@ -1,4 +1,4 @@
-"""All modules of a model folder in a row: tokens in, one float32 vector a text out."""
+"""All modules of a model folder in a row: tokens in, one float32 vector a text (or the logits of a pair) out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from st_ray.core.errors import ModelError
+from st_ray.models.first_token import only_first_token
 from st_ray.models.folder import ModelFolder
 from st_ray.models.heads import Normalize, load_head
 from st_ray.models.packed_linear import pack_linears
 from st_ray.models.pooling import Pooling
-from st_ray.models.specs import DenseSpec, LayerNormSpec, ModuleSpec, NormalizeSpec, PoolingSpec, TransformerSpec
+from st_ray.models.specs import (
+    ClassifierSpec,
+    DenseSpec,
+    LayerNormSpec,
+    ModuleSpec,
+    NormalizeSpec,
+    PoolingSpec,
+    TransformerSpec,
+)
 from st_ray.models.static import StaticEmbedding, load_static
-from st_ray.models.transformer import Transformer, load_transformer
+from st_ray.models.transformer import Classifier, Transformer, load_classifier, load_transformer
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class SentenceNetwork(nn.Module):
         """Load all modules; `packed` lays weights out for the CPU's matrix kernels (see `packed_linear`)."""
         super().__init__()
         self.device = device
-        self.first: Transformer | StaticEmbedding
+        self.first: Transformer | Classifier | StaticEmbedding
         self.positions: int | None = None
         self.padding_id = 0
         self._autocast: torch.dtype | None = None
@@ -84,7 +93,13 @@ class SentenceNetwork(nn.Module):
         if isinstance(spec, TransformerSpec):
             precision = Precision.on(device, dtype)
             self._autocast = precision.autocast
-            self.first = load_transformer(spec, precision.weights, trust_remote_code, allow_pickle)
+            loading = (precision.weights, trust_remote_code, allow_pickle)
+            if isinstance(spec, ClassifierSpec):
+                self.first = load_classifier(spec, *loading)
+            else:
+                self.first = load_transformer(spec, *loading)
+            if isinstance(spec, ClassifierSpec) or PoolingSpec(("cls",)) in folder.modules:
+                only_first_token(self.first.model)
             self.positions, self.padding_id = self.first.positions, self.first.padding_id
             if packed and device.type == "cpu" and dtype != torch.float16:
                 pack_linears(self.first, dtype)
@@ -97,10 +112,12 @@ class SentenceNetwork(nn.Module):
         self.eval()
 
     def embed(self, batch: TokenBatch) -> Tensor:
-        """Embeddings of tokens through a transformer, float32 `[rows, d]`."""
+        """Embeddings of tokens through a transformer, float32 `[rows, d]`; of a classifier, its logits."""
         with torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext():
-            tokens = self.first(batch.ids, batch.mask, batch.type_ids)
-        return self._finish({"token_embeddings": tokens}, batch.lengths, batch.prompt_length)
+            found = self.first(batch.ids, batch.mask, batch.type_ids)
+        if isinstance(self.first, Classifier):
+            return found
+        return self._finish({"token_embeddings": found}, batch.lengths, batch.prompt_length)
 
     def embed_flat(self, flat: Tensor, starts: Tensor) -> Tensor:
         """Embeddings of tokens through a static table, float32 `[rows, d]`; see `StaticEmbedding.forward`."""

@@ -9,10 +9,9 @@ import openvino
 
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.backend import EmbedOptions, LoadOptions, Progress
-from st_ray.models.batching import padded_batches
+from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.openvino_conversion import converted_model
-from st_ray.models.tokenizer import TokenizedTexts
 
 _BATCH_TOKENS = 1024
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -41,15 +40,13 @@ class OpenVINOBackend:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         self._request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
 
-    def embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
+    def embed(self, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
         """See `Backend.embed`."""
-        if tokens.type_ids is not None:
-            raise ModelError(f"{self._path} distinguishes token types, which the graph does not", "use --backend torch")
         out = np.empty((len(tokens), options.dimension), np.float32)
         prompt = [np.array([tokens.prompt_length], np.int32)] if self._facts.takes_prompt_length else []
         budget = options.batch_tokens or _BATCH_TOKENS
         for batch in padded_batches(tokens, budget, self._facts.padding_id, options.batch_rows):
-            inputs = [batch.ids.astype(np.int32), batch.lengths.astype(np.int32), *prompt]
+            inputs = [batch.ids.astype(np.int32), batch.lengths.astype(np.int32), *self._types(batch), *prompt]
             self._request.infer(inputs, share_inputs=True)
             out[batch.rows] = self._request.get_output_tensor().data[:, : options.dimension]
             if on_batch is not None:
@@ -57,3 +54,10 @@ class OpenVINOBackend:
         if options.normalize:
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out
+
+    def _types(self, batch: PaddedBatch) -> list[np.ndarray]:
+        if self._facts.takes_type_ids:
+            return [np.zeros_like(batch.ids, np.int32) if batch.type_ids is None else batch.type_ids.astype(np.int32)]
+        if batch.type_ids is not None and not self._facts.ignores_type_ids:
+            raise ModelError(f"{self._path} distinguishes token types, which the graph does not", "use --backend torch")
+        return []

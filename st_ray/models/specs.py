@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from st_ray.core.errors import ModelError
@@ -52,6 +52,17 @@ class TransformerSpec:
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     tokenizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     config_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassifierSpec(TransformerSpec):
+    """A transformer with a classification head, whose logits are the result; it takes pairs of texts.
+
+    Attributes:
+        labels: logits of a pair.
+    """
+
+    labels: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,22 @@ def read_module(kind: str, path: Path, listed_in: Path) -> ModuleSpec | None:
     return reader(path)
 
 
+def listed_modules(listing: Path) -> list[tuple[str, Path]]:
+    """Dotted class name and folder of each module that `listing`, a modules.json, names; at least one."""
+    entries = read_json(listing)
+    if not isinstance(entries, list) or not entries:
+        raise ModelError(f"{listing} lists no modules", "fetch or save the model again")
+    modules = []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
+            raise ModelError(f"{listing} has an entry without a type: {entry!r}", "fetch or save the model again")
+        relative = PurePosixPath(entry.get("path") or "")
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ModelError(f"{listing} points outside its folder: {entry['path']!r}")
+        modules.append((entry["type"], listing.parent / relative))
+    return modules
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises ModelError naming the file where it is missing or broken."""
     try:
@@ -140,20 +167,34 @@ def read_transformer(path: Path) -> TransformerSpec:
     """The transformer saved in `path` as a module of modules.json."""
     require_transformer(path)
     file, settings = _transformer_settings(path)
+    _refuse_unknown_inputs(file, settings)
+    return TransformerSpec(path, **_how_to_load(file, settings))
+
+
+def read_classifier(path: Path) -> ClassifierSpec:
+    """The sequence classification model in `path`, with the settings beside it, if there are any."""
+    config = require_transformer(path)
+    file, settings = _transformer_settings(path)
+    how = _how_to_load(file, settings)
+    stated = how["config_kwargs"] | config
+    # The transformers library's own default is two.
+    labels = stated.get("num_labels") or len(stated.get("id2label") or ()) or 2
+    return ClassifierSpec(path, **how, labels=int(labels))
+
+
+def _how_to_load(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
     for old, new in _OLD_KEYS.items():
         if old in settings:
             settings.setdefault(new, settings.pop(old))
-    _refuse_unknown_inputs(file, settings)
     tokenizer_kwargs = _from_folder(settings.get("processor_kwargs"))
     stated = tokenizer_kwargs.pop("model_max_length", None) or settings.get("max_seq_length")
-    return TransformerSpec(
-        path,
-        max_seq_length=_text_max_length(file, settings) or stated,
-        do_lower_case=bool(settings.get("do_lower_case", False)),
-        model_kwargs=_from_folder(settings.get("model_kwargs")),
-        tokenizer_kwargs=tokenizer_kwargs,
-        config_kwargs=_from_folder(settings.get("config_kwargs")),
-    )
+    return {
+        "max_seq_length": _text_max_length(file, settings) or stated,
+        "do_lower_case": bool(settings.get("do_lower_case", False)),
+        "model_kwargs": _from_folder(settings.get("model_kwargs")),
+        "tokenizer_kwargs": tokenizer_kwargs,
+        "config_kwargs": _from_folder(settings.get("config_kwargs")),
+    }
 
 
 def require_transformer(path: Path) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -16,7 +18,14 @@ from st_ray.models.specs import StaticEmbeddingSpec, TransformerSpec
 
 # Texts handed to the tokenizer at once: what it returns takes far more memory than the ids.
 _TEXTS_AT_ONCE = 2048
-_STATE = ("max_seq_length", "_add_special_tokens", "_split_special_tokens", "_has_type_ids")
+_STATE = (
+    "max_seq_length",
+    "from_right",
+    "_add_special_tokens",
+    "_split_special_tokens",
+    "_has_type_ids",
+    "_takes_type_ids",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,85 @@ class TokenizedTexts:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def highest_token(self) -> int:
+        """The greatest token id; 0 where there are none."""
+        return int(self.flat.max(initial=0))
+
+    def padded(self, rows: np.ndarray, width: int, fill: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Some of the texts side by side, padded on the right.
+
+        Args:
+            rows: int `[b]`, which texts; none is longer than `width`.
+            fill: token id of padding.
+
+        Returns:
+            Token ids and type ids (None where all are zero), int64 `[b, width]` each.
+        """
+        lengths = self.lengths[rows].astype(np.int64)
+        starts = self._ends[rows] - lengths
+        types = self.type_ids
+        return (
+            gather_padded(self.flat, starts, lengths, width, fill),
+            None if types is None else gather_padded(types, starts, lengths, width, 0),
+        )
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum(self.lengths, dtype=np.int64)
+
+
+def gather_padded(flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int, fill: int) -> np.ndarray:
+    """Rows of the flat array, side by side and padded on the right, int64 `[rows, width]`.
+
+    Row i is `flat[starts[i] : starts[i] + lengths[i]]`.
+    """
+    columns = np.arange(width)
+    if not len(flat):
+        return np.full((len(starts), width), fill, np.int64)
+    # Columns past a row's end read any valid place, and are overwritten.
+    places = np.minimum(starts[:, None] + columns, len(flat) - 1)
+    rows = flat[places].astype(np.int64)
+    rows[columns >= lengths[:, None]] = fill
+    return rows
+
+
+@dataclass(frozen=True)
+class BareTexts:
+    """Token ids of n texts without special tokens, of each text as many as any pair with it can keep.
+
+    Attributes:
+        flat: int32 `[tokens]`.
+        lengths: int32 `[n]`, tokens of each whole text.
+        most: tokens of a text that are in `flat` at most; None where nothing bounds them.
+    """
+
+    flat: np.ndarray
+    lengths: np.ndarray
+    most: int | None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Where in `flat` each text ends, int64 `[n]`."""
+        return np.cumsum(self.kept, dtype=np.int64)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Tokens of each text that are in `flat`, int32 `[n]`."""
+        return self.lengths if self.most is None else np.minimum(self.lengths, self.most)
+
+
+@dataclass(frozen=True)
+class PairEncoding:
+    """One pair, as a tokenizer encodes it: token ids, type ids, and which text a token is of (None: special)."""
+
+    ids: list[int]
+    types: list[int]
+    texts: list[int | None]
+
 
 class TextTokenizer:
     """The tokenizer of a model folder.
@@ -47,6 +135,7 @@ class TextTokenizer:
 
     Attributes:
         max_seq_length: tokens a text is cut to, special tokens included; None where there is no limit.
+        from_right: whether a text that is too long loses its end, not its beginning.
     """
 
     def __init__(self, folder: ModelFolder, max_seq_length: int | None = None, trust_remote_code: bool = False) -> None:
@@ -67,6 +156,8 @@ class TextTokenizer:
         self.max_seq_length = max_seq_length
         if self._fast is not None and max_seq_length is not None:
             self._truncate(max_seq_length, side)
+        self.from_right = side == "right"
+        self._takes_type_ids = self._has_type_ids
         self._has_type_ids = self._has_type_ids and self._uses_type_ids()
         self._prompt_lengths: dict[str, int] = {}
 
@@ -114,24 +205,73 @@ class TextTokenizer:
             type_ids=np.concatenate([empty, *types]) if self._has_type_ids else None,
         )
 
-    def _encoded(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
+    def tokenize_bare(self, texts: Sequence[str], prompt: str = "") -> BareTexts:
+        """Tokens of `prompt + text` for each text without special tokens: the halves of pairs.
+
+        Raises:
+            InputError: a text is no string or holds half a surrogate pair; its position is named.
+            ModelError: the tokenizer is written in Python, and cannot take pairs apart.
+        """
+        flats, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+        for ids, _ in self._encoded(texts, prompt, bare=True):
+            lengths.append(np.fromiter(map(len, ids), np.int32, len(ids)))
+            kept = ids if self.max_seq_length is None else [self._cut(row, self.max_seq_length) for row in ids]
+            flats.append(np.fromiter(chain.from_iterable(kept), np.int32, sum(map(len, kept))))
+        return BareTexts(np.concatenate(flats), np.concatenate(lengths), self.max_seq_length)
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]], *, cut: bool = True) -> list[PairEncoding]:
+        """What the tokenizer makes of whole pairs, cut to `max_seq_length` or not.
+
+        Raises:
+            ModelError: the tokenizer is written in Python.
+        """
+        with nullcontext() if cut else self._without_cutting():
+            self._fast.encode_special_tokens = self._split_special_tokens
+            made = self._fast.encode_batch(list(pairs), add_special_tokens=True)
+        return [
+            PairEncoding(pair.ids, pair.type_ids if self._takes_type_ids else [0] * len(pair.ids), pair.sequence_ids)
+            for pair in made
+        ]
+
+    @contextmanager
+    def _without_cutting(self) -> Iterator[None]:
+        if self._fast is None:
+            raise ModelError(
+                "the model's tokenizer is written in Python, and cannot take pairs apart",
+                "use a model with a fast tokenizer (tokenizer.json)",
+            )
+        truncation = self._fast.truncation
+        self._fast.no_truncation()
+        try:
+            yield
+        finally:
+            if truncation is not None:
+                self._fast.enable_truncation(**truncation)
+
+    def _cut(self, ids: list[int], length: int) -> list[int]:
+        return ids[:length] if self.from_right else ids[-length:]
+
+    def _encoded(
+        self, texts: Sequence[str], prompt: str, bare: bool = False
+    ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
         """Ids and type ids of a few texts at a time."""
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             block = texts[start : start + _TEXTS_AT_ONCE]
             try:
-                encoded = self._encode_block([prompt + text for text in block] if prompt else list(block))
+                with self._without_cutting() if bare else nullcontext():
+                    encoded = self._encode_block([prompt + text for text in block] if prompt else list(block), bare)
             except (TypeError, ValueError) as error:  # among them errors of Unicode
                 raise _bad_text(block, start, error) from error
             yield encoded
 
-    def _encode_block(self, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+    def _encode_block(self, texts: list[str], bare: bool = False) -> tuple[list[list[int]], list[list[int]]]:
         if self._fast is None:
             limit = {"truncation": "longest_first", "max_length": self.max_seq_length} if self.max_seq_length else {}
             encoded = self._python(texts, padding=False, return_token_type_ids=self._has_type_ids, **limit)
             return encoded["input_ids"], encoded.get("token_type_ids", [])
         # Not part of what a pickled tokenizer keeps.
         self._fast.encode_special_tokens = self._split_special_tokens
-        encodings = self._fast.encode_batch_fast(texts, add_special_tokens=self._add_special_tokens)
+        encodings = self._fast.encode_batch_fast(texts, add_special_tokens=self._add_special_tokens and not bare)
         types = [encoding.type_ids for encoding in encodings] if self._has_type_ids else []
         return [encoding.ids for encoding in encodings], types
 

@@ -11,7 +11,7 @@ from st_ray.models.folder import ModelFolder
 from st_ray.models.tokenizer import TextTokenizer
 
 _FILE = "tokenizer.json"
-_RECIPE = 1
+_RECIPE = 2
 """Number of this way of building and writing; part of a kept tokenizer's key."""
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.backend import EmbedOptions, LoadOptions, Progress
-from st_ray.models.batching import padded_batches
+from st_ray.models.batching import Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.network import SentenceNetwork, TokenBatch
 from st_ray.models.static import StaticEmbedding
@@ -40,7 +40,7 @@ class TorchBackend:
         self.positions, self.vocabulary = self._network.positions, self._network.vocabulary
         self.dimension = _probed_dimension(self._network, folder)
 
-    def embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
+    def embed(self, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
         """See `Backend.embed`."""
         if self._threads is not None:
             # OpenMP keeps the number for each calling thread, Ray starts the process with its own, and Ray Data calls
@@ -56,7 +56,7 @@ def default_batch_tokens(device: str | torch.device) -> int:
 
 @torch.inference_mode()
 def embed_tokens(
-    network: SentenceNetwork, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None = None
+    network: SentenceNetwork, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None
 ) -> np.ndarray:
     """Embeddings of all texts, float32 `[n, options.dimension]`, in their order.
 
@@ -67,6 +67,7 @@ def embed_tokens(
         on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
     """
     out = np.empty((len(tokens), options.dimension), np.float32)
+    lengths = tokens.lengths
     pending: list[tuple[np.ndarray, Tensor]] = []
     for rows, embeddings in _batches(network, tokens, options):
         embeddings = embeddings[:, : options.dimension]
@@ -74,7 +75,7 @@ def embed_tokens(
         if network.device.type == "cpu" or len(pending) == _BATCHES_IN_FLIGHT:
             _collect(pending, out)
         if on_batch is not None:
-            on_batch(len(rows), int(tokens.lengths[rows].sum()))
+            on_batch(len(rows), int(lengths[rows].sum()))
     _collect(pending, out)
     return out
 
@@ -93,14 +94,14 @@ def output_dimension(network: SentenceNetwork) -> int:
     return int(embedding.shape[1])
 
 
-def _batches(network: SentenceNetwork, tokens: TokenizedTexts, options: EmbedOptions) -> Batches:
+def _batches(network: SentenceNetwork, tokens: Tokens, options: EmbedOptions) -> Batches:
     """Row indices and embeddings of one batch after another."""
-    if isinstance(network.first, StaticEmbedding):
+    if isinstance(network.first, StaticEmbedding) and isinstance(tokens, TokenizedTexts):
         return _flat_batches(network, tokens)
     return _padded_batches(network, tokens, options)
 
 
-def _padded_batches(network: SentenceNetwork, tokens: TokenizedTexts, options: EmbedOptions) -> Batches:
+def _padded_batches(network: SentenceNetwork, tokens: Tokens, options: EmbedOptions) -> Batches:
     budget = options.batch_tokens or default_batch_tokens(network.device)
     for batch in padded_batches(tokens, budget, network.padding_id, options.batch_rows):
         yield (

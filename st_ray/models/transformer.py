@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from st_ray.core.errors import ModelError
-from st_ray.models.specs import TransformerSpec
+from st_ray.models.specs import ClassifierSpec, TransformerSpec
 from st_ray.models.weights import uses_pickle
 
 # Encoder-decoder models of which only the encoder makes embeddings.
@@ -27,8 +28,8 @@ _UNUSED = "pooler."
 _AGAIN = "fetch or save the model again"
 
 
-class Transformer(nn.Module):
-    """Token ids to token embeddings.
+class _Model(nn.Module):
+    """A model of the transformers library.
 
     Attributes:
         positions: the longest row that the model's learned positions allow; None where they set no limit.
@@ -43,6 +44,18 @@ class Transformer(nn.Module):
         self.vocabulary = _vocabulary_size(model)
         self.padding_id = max(getattr(model.config, "pad_token_id", None) or 0, 0)
 
+    def _run(self, ids: Tensor, mask: Tensor | None, type_ids: Tensor | None) -> Any:
+        inputs = {"input_ids": ids}
+        if mask is not None:
+            inputs["attention_mask"] = mask
+        if type_ids is not None:
+            inputs["token_type_ids"] = type_ids
+        return self.model(**inputs, return_dict=True)
+
+
+class Transformer(_Model):
+    """Token ids to token embeddings."""
+
     def forward(self, ids: Tensor, mask: Tensor | None = None, type_ids: Tensor | None = None) -> Tensor:
         """Last hidden state, float32 `[rows, length, hidden]`.
 
@@ -51,12 +64,21 @@ class Transformer(nn.Module):
             mask: 1 for tokens, 0 for padding, `[rows, length]`; None where nothing is padded.
             type_ids: int64 `[rows, length]`, or None where all are zero.
         """
-        inputs = {"input_ids": ids}
-        if mask is not None:
-            inputs["attention_mask"] = mask
-        if type_ids is not None:
-            inputs["token_type_ids"] = type_ids
-        return self.model(**inputs, return_dict=True).last_hidden_state.float()
+        return self._run(ids, mask, type_ids).last_hidden_state.float()
+
+
+class Classifier(_Model):
+    """Token ids to logits."""
+
+    @property
+    def takes_type_ids(self) -> bool:
+        """Whether type ids change anything."""
+        takes = "token_type_ids" in inspect.signature(self.model.forward).parameters
+        return takes and getattr(self.model.config, "type_vocab_size", 0) > 1
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None, type_ids: Tensor | None = None) -> Tensor:
+        """Logits, float32 `[rows, labels]`; arguments as of `Transformer`."""
+        return self._run(ids, mask, type_ids if self.takes_type_ids else None).logits.float()
 
 
 def load_transformer(
@@ -68,6 +90,27 @@ def load_transformer(
         ModelError: the weights are damaged, of another shape than the configuration says, or incomplete; the
             transformers library would fill the gaps with random numbers.
     """
+    return Transformer(_load(spec, _model_class, dtype, trust_remote_code, allow_pickle))
+
+
+def load_classifier(
+    spec: ClassifierSpec, dtype: torch.dtype, trust_remote_code: bool = False, allow_pickle: bool = False
+) -> Classifier:
+    """The sequence classification model in `spec.path`; see `load_transformer`."""
+    from transformers import AutoModelForSequenceClassification
+
+    return Classifier(
+        _load(spec, lambda config: AutoModelForSequenceClassification, dtype, trust_remote_code, allow_pickle)
+    )
+
+
+def _load(
+    spec: TransformerSpec,
+    class_of: Callable[[Any], Any],
+    dtype: torch.dtype,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+) -> Any:
     from transformers import AutoConfig
 
     pickled = uses_pickle(spec.path)
@@ -78,7 +121,7 @@ def load_transformer(
             config = AutoConfig.from_pretrained(
                 spec.path, trust_remote_code=trust_remote_code, local_files_only=True, **spec.config_kwargs
             )
-            model, info = _model_class(config).from_pretrained(
+            model, info = class_of(config).from_pretrained(
                 spec.path,
                 config=config,
                 trust_remote_code=trust_remote_code,
@@ -93,10 +136,10 @@ def load_transformer(
             f"the model in {spec.path} cannot be loaded: {type(error).__name__}: {error}",
             f"{_AGAIN}; if it needs code of its own, say that you trust it",
         ) from error
-    _require_all_weights(spec, info)
+    _require_all_weights(spec, info, () if isinstance(spec, ClassifierSpec) else (_UNUSED,))
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
-    return Transformer(model.to(dtype).eval())
+    return model.to(dtype).eval()
 
 
 def _model_class(config: Any) -> Any:
@@ -109,8 +152,8 @@ def _model_class(config: Any) -> Any:
     return transformers.AutoModel
 
 
-def _require_all_weights(spec: TransformerSpec, info: dict[str, Any]) -> None:
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(_UNUSED) and f".{_UNUSED}" not in key)
+def _require_all_weights(spec: TransformerSpec, info: dict[str, Any], unused: tuple[str, ...]) -> None:
+    missing = sorted(key for key in info["missing_keys"] if not any(f".{part}" in f".{key}" for part in unused))
     mismatched = sorted(str(key[0]) for key in info["mismatched_keys"])
     if missing or mismatched:
         named = ", ".join([*missing, *mismatched][:8])

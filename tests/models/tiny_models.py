@@ -93,6 +93,45 @@ def save_tiny_model(folder: Path, generation: int = 6, seed: int = 0, **variant:
     return folder
 
 
+def save_tiny_classifier(
+    folder: Path, architecture: str = "bert", labels: int = 1, seed: int = 0, **settings: Any
+) -> Path:
+    """Write a plain sequence classification model, with `settings` added to its config.json."""
+    import torch
+    import transformers
+
+    tokenizer = _tokenizer(architecture, cased=False)
+    torch.manual_seed(seed)
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "initializer_range": 0.3,
+        "pad_token_id": tokenizer.pad_token_id,
+        "num_labels": labels,
+        "max_position_embeddings": POSITIONS,
+    }
+    bert = {"hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    if architecture == "bert":
+        model: Any = transformers.BertForSequenceClassification(transformers.BertConfig(**sizes, **bert))
+    elif architecture == "electra":
+        model = transformers.ElectraForSequenceClassification(
+            transformers.ElectraConfig(**sizes, **bert, embedding_size=16)
+        )
+    elif architecture == "roberta":
+        sizes |= {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1}
+        model = transformers.RobertaForSequenceClassification(transformers.RobertaConfig(**sizes, **bert))
+    elif architecture == "distilbert":
+        config = transformers.DistilBertConfig(**sizes, dim=HIDDEN, hidden_dim=64, n_layers=2, n_heads=2)
+        model = transformers.DistilBertForSequenceClassification(config)
+    elif architecture == "llama":
+        model = transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**sizes, **bert))
+    else:
+        raise ValueError(architecture)
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    write_json(folder / "config.json", read_json(folder / "config.json") | settings)
+    return folder
+
+
 def save_tiny_static(folder: Path, dimension: int = 16, seed: int = 0) -> Path:
     """Write a folder of one StaticEmbedding."""
     from safetensors.numpy import save_file
@@ -169,7 +208,7 @@ def read_json(file: Path) -> Any:
 def _tokenizer(architecture: str, cased: bool) -> Any:
     import transformers
 
-    if architecture == "bert":
+    if architecture in ("bert", "electra", "distilbert"):
         backend = wordpiece(cased)
         vocabulary = backend.get_vocab()
         return transformers.BertTokenizer(vocab=vocabulary, do_lower_case=not cased, model_max_length=POSITIONS)
@@ -186,7 +225,8 @@ def _tokenizer(architecture: str, cased: bool) -> Any:
     }
     single, side = templates[architecture]
     used = [(token, ids[token]) for token in ("[CLS]", "[SEP]") if token in single]
-    backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=used)
+    pair = "[CLS] $A [SEP] [SEP] $B [SEP]" if architecture == "roberta" else "$A:0 $B:1"
+    backend.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=used)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if architecture == "xlnet" else [])
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=backend,
