@@ -81,12 +81,11 @@ def fuse_hits(sets: Mapping[str, pa.Table], fusion: Fusion) -> FusedHits:
     order = np.argsort(rows.queries * len(rows.corpus_ids) + rows.documents, kind="stable")
     queries, documents, numbers = rows.queries[order], rows.documents[order], rows.sets[order]
     begins = _begins(queries, documents)
-    again = np.flatnonzero(~_begins(queries, documents, numbers))
+    again = order[~_begins(queries, documents, numbers)]
     if len(again):
-        row = order[again[0]]
+        document = rows.corpus_ids[int(rows.documents[again[0]])].as_py()
         raise InputError(
-            f"{rows.describe(row)} has the document {rows.corpus_ids[int(rows.documents[row])].as_py()!r} twice",
-            "leave one hit of each document",
+            f"{rows.describe(again[0])} has the document {document!r} twice", "leave one hit of each document"
         )
     starts = np.flatnonzero(begins)
     # bincount adds one by one, and rows of a document stand in the order of the sets.
@@ -97,8 +96,8 @@ def fuse_hits(sets: Mapping[str, pa.Table], fusion: Fusion) -> FusedHits:
     # Documents stand by id already, and the sort is stable.
     ranked = np.lexsort((best_ranks, -scores, queries))
     counts = np.bincount(queries, minlength=len(rows.query_ids))
-    positions = np.arange(len(ranked)) - np.repeat(np.cumsum(counts) - counts, counts)
     if fusion.top_k is not None:
+        positions = np.arange(len(ranked)) - np.repeat(np.cumsum(counts) - counts, counts)
         ranked, counts = ranked[positions < fusion.top_k], np.minimum(counts, fusion.top_k)
     has = rows.presence()
     return FusedHits(

@@ -74,11 +74,7 @@ def fuse(config: FuseConfig, session: ExitStack | None = None) -> JobResult:
         result = run.fuse(staged, writer)
         laps.end("fuse")
         counts = _counts(result.entries)
-        alone = next((number for number in range(len(sets)) if not counts[f"shared by {number + 1}"]), None)
-        if alone is not None:
-            error = _nothing_shared(sets[alone], sets[alone - 1])
-            output.clear()  # so that the next try, with other hits, is not refused for its lineage
-            raise error
+        _check_shared(sets, counts, output)
         figures = {
             "shards_done_before": result.done_before,
             "hits": result.rows,
@@ -104,8 +100,7 @@ class _Run:
         """The files of each set, split into buckets, with their entries: an output of its own that is staged."""
         groups = [(found.url, group) for found in self.sets for group in group_parts(found.parts, BUCKET_HITS)]
         folder = OutputFolder(fs.join(self.output.folder, STAGING, _SPLIT), "hits in buckets")
-        digests = [found.digest for found in self.sets]
-        writer = folder.begin({"hits": digests, "buckets": self.buckets, "groups": len(groups)})
+        writer = folder.begin({"hits": [found.digest for found in self.sets], "bucket_hits": BUCKET_HITS})
         meter = Meter()
         stage = self._stage(
             label=_SPLIT,
@@ -209,11 +204,18 @@ def _about(config: FuseConfig, counts: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _nothing_shared(one: HitSet, other: HitSet) -> InputError:
-    return InputError(
+def _check_shared(sets: Sequence[HitSet], counts: Mapping[str, int], output: OutputFolder) -> None:
+    """Raise InputError, and leave no output behind, where a set has no query in common with another."""
+    alone = [number for number, _ in enumerate(sets) if not counts[f"shared by {number + 1}"]]
+    if not alone:
+        return
+    one, other = sets[alone[0]], sets[alone[0] - 1]
+    error = InputError(
         f"no query of {one.url} is in another set: it has {_example(one)}, {other.url} has {_example(other)}",
         "name hits of the same queries, with the same ids",
     )
+    output.clear()  # so that the next try, with other hits, is not refused for its lineage
+    raise error
 
 
 def _example(found: HitSet) -> str:
