@@ -1,0 +1,1 @@
+"""The fusion job: hits of several sets, brought together query by query."""
