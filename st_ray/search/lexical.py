@@ -6,6 +6,7 @@ statistics of the whole corpus, and its retriever adds weights up. What is new i
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from st_ray.core.errors import ConfigError
-from st_ray.scoring.topk import TopK
+from st_ray.scoring.topk import PADDING
 from st_ray.store.terms import Statistics, TermCounts
 
 LIBRARY = f"bm25s {bm25s.__version__}"
@@ -76,16 +77,15 @@ class Words:
         if self.stemmer == "none":
             return None
         try:
-            import Stemmer  # type: ignore[import-not-found]
-
-            return Stemmer.Stemmer(self.stemmer)
+            snowball = importlib.import_module("Stemmer")
         except ImportError as error:
             raise ConfigError(
                 f"--bm25-stemmer {self.stemmer} needs PyStemmer, which is not installed", "pip install PyStemmer"
             ) from error
-        except KeyError as error:
-            known = ", ".join(Stemmer.algorithms())
-            raise ConfigError(f"--bm25-stemmer {self.stemmer} is unknown", f"name none or one of {known}") from error
+        if self.stemmer not in snowball.algorithms():
+            known = ", ".join(snowball.algorithms())
+            raise ConfigError(f"--bm25-stemmer {self.stemmer} is unknown", f"name none or one of {known}")
+        return snowball.Stemmer(self.stemmer)
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class LexicalSearcher:
     """Answers queries over some documents of a corpus, with the scores that bm25s gives them within the whole of it.
 
     A score is summed in float32, word by word in the order of the query, and weights depend on a document and on the
-    statistics alone: so no cut of the corpus changes a bit. Memory: 8 bytes for each distinct word of each document, up
-    to three times that while the pieces come in, and for each term of the corpus some 30 bytes and its letters.
+    statistics alone: so no cut of the corpus changes a bit. Memory: 8 bytes for each distinct word of each document,
+    about four times that while the pieces come in, and for each term of the corpus some 30 bytes and its letters.
 
     Args:
         pieces: the documents, in order.
@@ -164,27 +164,35 @@ class LexicalSearcher:
             scores float32 and positions int64, `[q, k]`, best first, ties by smaller position; -inf and `PADDING` where
             there are fewer documents.
         """
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        positions = np.full((len(queries), k), PADDING, np.int64)
+        places = self._places(queries.flatten())
         ends = np.cumsum(queries.value_lengths().to_numpy(), dtype=np.int64)
-        known = np.split(self._places(queries.flatten()), ends[:-1]) if len(queries) else []
-        found = [self._best(places[places >= 0], k) for places in known]
+        for row, terms in enumerate(np.split(places, ends[:-1]) if len(queries) else []):
+            known = terms[terms >= 0]
+            if len(known):
+                found, documents = self._best(known, k)
+                scores[row, : len(found)] = found
+                positions[row, : len(found)] = documents + self._first
         self._on_search()
-        if not found:
-            return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
-        return np.concatenate([scores for scores, _ in found]), np.concatenate([positions for _, positions in found])
+        return scores, positions
 
     def _best(self, terms: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The hits of one query, `[1, k]`; `terms` int32, repeated as in the query."""
-        best = TopK(1, k)
-        if len(terms):
-            weights = self._bm25.scores
-            scores = self._bm25.get_scores_from_ids(terms)
-            # Not by the scores: the weight of a word that is everywhere can be 0.
-            shared = np.zeros(len(scores), bool)
-            for term in np.unique(terms).tolist():
-                shared[weights["indices"][weights["indptr"][term] : weights["indptr"][term + 1]]] = True
-            documents = np.flatnonzero(shared)
-            best.merge(scores[documents][None], documents[None] + self._first)
-        return best.padded()
+        """Scores and documents `[at most k]` for one query, in order; `terms` int32, repeated as in the query."""
+        weights = self._bm25.scores
+        scores = self._bm25.get_scores_from_ids(terms)
+        # Not by the scores: the weight of a word that is everywhere can be 0.
+        shared = np.zeros(len(scores), bool)
+        for term in np.unique(terms).tolist():
+            shared[weights["indices"][weights["indptr"][term] : weights["indptr"][term + 1]]] = True
+        documents = np.flatnonzero(shared)
+        scores = scores[documents]
+        if len(scores) > k:
+            enough = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+            scores, documents = scores[enough], documents[enough]
+        # Documents ascend, and a stable order leaves equal ones as they stand.
+        order = np.argsort(-scores, kind="stable")[:k]
+        return scores[order], documents[order]
 
     def _places(self, words: pa.Array) -> np.ndarray:
         """Of words among the corpus's terms: int32, -1 for one that is not there."""
@@ -214,9 +222,7 @@ class LexicalSearcher:
             weights.append(self._weights(piece, terms[-1], sizes[-1]))
         starts = np.cumsum(np.concatenate(sizes))
         shape = (len(starts) - 1, len(self._terms))
-        by_document = csr_matrix((np.concatenate(weights), np.concatenate(terms), starts), shape=shape)
-        del weights, terms
-        by_term = by_document.tocsc()
+        by_term = csr_matrix((_drained(weights), _drained(terms), starts), shape=shape).tocsc()
         return {"data": by_term.data, "indices": by_term.indices, "indptr": by_term.indptr, "num_docs": shape[0]}
 
     def _weights(self, piece: TermCounts, terms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -234,3 +240,10 @@ class LexicalSearcher:
         if bm25.nonoccurrence_array is not None:
             scores -= bm25.nonoccurrence_array[terms]
         return scores.astype(np.float32)
+
+
+def _drained(pieces: list[np.ndarray]) -> np.ndarray:
+    """The pieces joined; the list is empty afterwards, so that memory holds them once."""
+    joined = np.concatenate(pieces)
+    pieces.clear()
+    return joined

@@ -10,7 +10,7 @@ import bm25s
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from st_ray.core.errors import ConfigError
@@ -85,6 +85,7 @@ def as_lists(found: tuple[np.ndarray, np.ndarray]) -> tuple[list[list[float]], l
     )
 
 
+@settings(deadline=None)
 @given(
     texts=st.lists(TEXTS, min_size=1, max_size=25),
     cuts=st.lists(st.integers(0, 25), max_size=7),
@@ -117,6 +118,7 @@ def test_long_documents_and_many_of_them(method: str) -> None:
         assert as_lists(searched(cut(texts, cuts), queries, 50, formula)) == expected
 
 
+@settings(deadline=None)
 @given(texts=st.lists(TEXTS, max_size=20), cuts=st.lists(st.integers(0, 20), max_size=7), fan_in=st.integers(1, 4))
 def test_statistics_are_summed_in_any_tree(texts: list[str], cuts: list[int], fan_in: int) -> None:
     whole = frequencies_of(WORDS.count(texts))

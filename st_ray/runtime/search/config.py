@@ -20,7 +20,7 @@ class SearchConfig(TextConfig, CorpusTextConfig, ModelConfig, JobConfig):
 
     queries: tuple[str, ...]
     """An embedding store of queries; or their texts: files, folders or globs, as jobs.encode takes them, which are
-    encoded first, into OUTPUT/queries, with the model and the settings of the corpus."""
+    encoded first, into OUTPUT/queries, with the model and the settings of the corpus. With --bm25 texts alone."""
 
     index: str | None = None
     """Output of jobs.build_index. Unset: every row of --embeddings is scored."""
@@ -33,7 +33,7 @@ class SearchConfig(TextConfig, CorpusTextConfig, ModelConfig, JobConfig):
     """The corpus as texts, in place of an index or embeddings: files, folders or globs, as jobs.encode takes them.
     Words are counted, into OUTPUT/terms, and queries, which are texts then too, find the documents that share a word
     with them. Actors keep the counts in memory: about 8 bytes for each distinct word of each document, half a KiB for
-    an abstract, and three times that while they load."""
+    an abstract, and four times that while they load."""
 
     bm25_method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
     """Formula, by its name in bm25s."""

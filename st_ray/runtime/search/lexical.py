@@ -24,7 +24,7 @@ from st_ray.store.output import STAGING
 from st_ray.store.terms import StoredTerms
 
 _ACTOR_BYTES = 1 << 28
-_LOADING_BYTES = 24
+_LOADING_BYTES = 32
 """For each distinct word of each document, while an actor loads."""
 
 
