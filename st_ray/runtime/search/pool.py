@@ -1,14 +1,14 @@
 """Actors that each hold a share of what is searched, and how a block of queries is put to all of them.
 
-Every actor has two charges: what it searches (some parts of an index, a copy of a whole one, or a range of rows), and a
-range of rows for which it knows ids and embeddings.
+Every actor has two charges: what it searches (some parts of an index, a copy of a whole one, a range of rows, or the
+words of some documents), and a range of rows for which it knows ids and embeddings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,10 @@ import ray
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import ActorPlan
-from st_ray.scoring.similarity import Similarity
 from st_ray.scoring.topk import PADDING, TopK, merged
-from st_ray.scoring.vectors import StoredVectors
-from st_ray.search.rescoring import Rescorer
+
+if TYPE_CHECKING:
+    from st_ray.search.rescoring import Rescorer  # it loads torch, which a search by words does without
 
 _FAN_IN = 8
 """Results that one task merges."""
@@ -30,8 +30,19 @@ _FAN_IN = 8
 class Searcher(Protocol):
     """Searches a share of the corpus."""
 
-    def search(self, queries: np.ndarray, k: int, parameter: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32 and positions int64 `[q, k]`, best first, `PADDING` where short; see `ExactSearcher`."""
+    def search(self, queries: Any, k: int, parameter: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores float32 and positions int64 `[q, k]`, best first, `PADDING` where short; see `ExactSearcher`.
+
+        Args:
+            queries: a block of q, such as the searcher takes: float32 `[q, d]`, or the words of each.
+        """
+
+
+class Rows(Protocol):
+    """Knows the ids of the corpus."""
+
+    def ids(self, first: int, last: int) -> pa.Array:
+        """Those of the rows at `first` up to before `last`, strings or int64."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +53,16 @@ class Share:
         make: loads what it searches; gets a function that counts done work, as a share of all.
         first: first row that it knows id and embedding of.
         last: the row after the last.
-        threads: compute threads.
+        rescorer: makes what knows the embeddings; None where there are none.
+        threads: compute threads of torch and FAISS; None for a searcher that uses neither.
     """
 
     make: Callable[[Callable[[float], None]], Searcher]
-    store: StoredVectors
+    rows: Rows
     first: int
     last: int
-    similarity: Similarity
-    threads: int
+    rescorer: Callable[[], Rescorer] | None = None
+    threads: int | None = None
     meter: MeterClient | None = None
 
 
@@ -60,7 +72,7 @@ class Holder:
     def __init__(self, share: Share) -> None:
         self._share = share
         self._searcher: Searcher | None = None
-        self._rescorer = Rescorer(share.store, share.first, share.last, share.similarity)
+        self._rescorer: Rescorer | None = None
         self._ids: pa.Array | None = None
         self._queries = 0
 
@@ -69,7 +81,7 @@ class Holder:
         self._use_threads()
         self._loaded()
 
-    def search(self, queries: np.ndarray, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: Any, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """See `Searcher`."""
         self._use_threads()
         self._queries = len(queries)
@@ -81,12 +93,16 @@ class Holder:
     def rescore(self, queries: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """See `Rescorer.score`."""
         self._use_threads()
+        if self._rescorer is None:
+            if self._share.rescorer is None:
+                raise ValueError("there are no embeddings to score again")
+            self._rescorer = self._share.rescorer()
         return self._rescorer.score(queries, positions)
 
     def ids(self, positions: np.ndarray) -> pa.Array:
         """Ids of rows of ours, in the order of `positions`."""
         if self._ids is None:
-            self._ids = self._share.store.ids(self._share.first, self._share.last)
+            self._ids = self._share.rows.ids(self._share.first, self._share.last)
         return self._ids.take(pa.array(positions - self._share.first))
 
     def _loaded(self) -> Searcher:
@@ -99,6 +115,8 @@ class Holder:
             self._share.meter.add(rows=self._queries * share)
 
     def _use_threads(self) -> None:
+        if self._share.threads is None:
+            return
         # OpenMP keeps the number by calling thread, and Ray may call from another one each time.
         import torch
 
@@ -125,7 +143,7 @@ class SearchPool:
     groups: Sequence[Sequence[int]]
 
     def search(
-        self, queries: np.ndarray, k: int, parameter: int | None = None, turn: int = 0
+        self, queries: Any, k: int, parameter: int | None = None, turn: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best `k` of all groups; see `Searcher`. `turn` picks among copies.
 
@@ -162,8 +180,7 @@ class SearchPool:
             for actor, low, high in zip(self.actors, cuts[:-1], cuts[1:], strict=True)
             if low < high
         ]
-        if not refs:
-            return pa.array([], pa.string())
+        refs = refs or [self.actors[0].ids.remote(positions)]  # none, but of the right type
         sorted_ids = pa.chunked_array([result_of(ref) for ref in refs]).combine_chunks()
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
@@ -177,6 +194,21 @@ class SearchPool:
     def _with_rows_at(self, positions: np.ndarray) -> list[Any]:
         owners = np.unique(np.searchsorted(self.bounds, positions[positions != PADDING], side="right") - 1)
         return [self.actors[owner] for owner in owners.tolist()]
+
+
+def consecutive(sizes: Sequence[int], count: int) -> list[int]:
+    """Where to cut parts of these sizes into `count` runs of about the same size, each of one part at least.
+
+    Returns:
+        `count + 1` places, from 0 to the number of parts; `count` is not above it.
+    """
+    ends = np.cumsum(sizes)
+    bounds = np.linspace(0, ends[-1], count + 1)
+    # A part goes where its middle lies.
+    cuts = [0, *np.searchsorted(ends - np.asarray(sizes) / 2, bounds[1:-1]).tolist(), len(sizes)]
+    for number in range(1, count):
+        cuts[number] = min(max(cuts[number], cuts[number - 1] + 1), len(sizes) - (count - number))
+    return cuts
 
 
 def start_pool(shares: Sequence[Share], groups: Sequence[Sequence[int]], plan: ActorPlan) -> SearchPool:

@@ -12,13 +12,12 @@ from st_ray.runtime.config import ModelConfig, TextConfig
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.job import encode
 from st_ray.runtime.encode.steps import EncoderLoader
+from st_ray.runtime.search.base import QUERIES
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
 from st_ray.store.manifest import read_manifest
 
-QUERIES = "queries"
-"""Folder within the output that the texts are encoded into: an output of its own."""
 _PROMPT = "query"
 
 

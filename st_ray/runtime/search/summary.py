@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from st_ray.core.summary import human_seconds, render_summary
 from st_ray.runtime.result import JobResult
+from st_ray.runtime.search.base import TERMS
+from st_ray.store.output import REJECTS
 
 
 def search_summary(result: JobResult) -> str:
@@ -15,6 +17,14 @@ def search_summary(result: JobResult) -> str:
         "hits": f"{manifest.rows:,} in {len(manifest.entries):,} shards, top {lineage['top_k']}, {about['format']}",
         "scores": about["scores"],
     }
+    if about["queries_without_hits"]:
+        lines["without hits"] = f"{about['queries_without_hits']:,} queries"
+    if manifest.dropped:
+        reasons = "; ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())
+        lines["left out"] = f"{sum(manifest.dropped.values()):,} queries, in {result.folder}/{REJECTS}: {reasons}"
+    if about.get("corpus_rows_left_out"):
+        where = f"{result.folder}/{TERMS}/{REJECTS}"
+        lines["corpus"] = f"{about['corpus_rows_left_out']:,} rows left out, listed in {where}"
     if lineage.get("parameter"):
         lines["search"] = f"{about['factory']}, {about['parameter_name']} {lineage['parameter']}"
     if result.already_complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,17 +15,17 @@ from st_ray.index.output import OpenedIndex, open_index_output
 from st_ray.index.spec import IndexSpec
 from st_ray.runtime.config import JobConfig
 from st_ray.runtime.meter import MeterClient
-from st_ray.runtime.resources import ActorPlan, Node, cluster_can_grow, cluster_nodes, plan_actors
+from st_ray.runtime.resources import ActorPlan, cluster_can_grow, cluster_nodes, plan_actors
 from st_ray.runtime.search.config import SearchConfig
-from st_ray.runtime.search.pool import Searcher, Share
+from st_ray.runtime.search.pool import Searcher, Share, consecutive
 from st_ray.scoring.similarity import Similarity, similarity_of
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.search.exact import ExactSearcher
 from st_ray.search.indexed import IndexSearcher
+from st_ray.search.rescoring import Rescorer
 
 ACTOR_BYTES = 1 << 30
 """Of an actor without what it holds: its libraries, and scores of a tile of queries and rows."""
-_KEEP_SHARE = 0.25
 _LEAST_ROWS = 25_000
 """Rows that are worth an actor of their own."""
 _MANY = 1 << 20
@@ -71,7 +72,7 @@ class Indexed:
 
 @dataclass(frozen=True)
 class Target:
-    """What is searched.
+    """What is searched, by vectors; see `SearchTarget`.
 
     Attributes:
         store: the corpus; of an index, what it was built from.
@@ -91,6 +92,10 @@ class Target:
             return max(1, self.store.rows // _LEAST_ROWS)
         return len(self.index.entries) if self.index.merged is None else _MANY
 
+    def plan(self, config: JobConfig) -> ActorPlan:
+        """See `plan_search`."""
+        return plan_search(config, self)
+
     def actor_bytes(self) -> int:
         """Memory of an actor, about."""
         if self.index is None or self.index.mapped:
@@ -105,7 +110,15 @@ class Target:
         bounds = np.linspace(0, self.store.rows, count + 1).astype(np.int64).tolist()
         makers = self._makers(count, bounds, keep_bytes, "cuda" if plan.gpus else "cpu")
         shares = [
-            Share(make, self.store, first, last, self.similarity, plan.threads, meter)
+            Share(
+                make,
+                self.store,
+                first,
+                last,
+                rescorer=functools.partial(Rescorer, self.store, first, last, self.similarity),
+                threads=plan.threads,
+                meter=meter,
+            )
             for make, first, last in zip(makers, bounds[:-1], bounds[1:], strict=True)
         ]
         copies = self.index is not None and self.index.merged is not None
@@ -122,11 +135,7 @@ class Target:
             whole = ((index.merged, self.store.rows),)
             return [Indexed(index.spec, whole, index.parameter, 1.0, index.mapped) for _ in range(count)]
         files = [(index.part_url(entry), entry.rows) for entry in index.entries]
-        ends = np.cumsum([rows for _, rows in files])
-        # Consecutive parts with about equal rows; every actor gets one at least.
-        cuts = [0, *(int(np.searchsorted(ends, bound)) for bound in bounds[1:-1]), len(files)]
-        for number in range(1, count):
-            cuts[number] = min(max(cuts[number], cuts[number - 1] + 1), len(files) - (count - number))
+        cuts = consecutive([rows for _, rows in files], count)
         return [
             Indexed(
                 index.spec,
@@ -181,13 +190,3 @@ def plan_search(config: JobConfig, target: Target) -> ActorPlan:
         cpus_per_actor=config.cpus_per_actor,
         can_grow=cluster_can_grow(),
     )
-
-
-def keep_bytes(config: SearchConfig, plan: ActorPlan, nodes: list[Node]) -> int:
-    """Memory of an actor for rows of the corpus."""
-    if config.keep_gib is not None:
-        return int(config.keep_gib * (1 << 30))
-    smallest = min((node for node in nodes if node.cpus), key=lambda node: node.memory, default=None)
-    if smallest is None:
-        return 0
-    return int(_KEEP_SHARE * smallest.memory / max(1, smallest.cpus // plan.cpus))

@@ -1,0 +1,63 @@
+"""The work on a shard of queries: put them to the actors, and make a part of what comes back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from st_ray.runtime.pipeline import Row, task_of
+from st_ray.runtime.search.base import QueryBlock
+from st_ray.runtime.search.pool import SearchPool
+from st_ray.scoring.topk import PADDING
+from st_ray.store.embeddings import parquet_bytes
+from st_ray.store.hits import HitsFormat, hits_bytes, hits_table
+from st_ray.store.output import REJECTS, Part
+
+WITHOUT_HITS = "without_hits"
+"""Figure of a part: queries that nothing was found for."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits of a shard of queries.
+
+    Attributes:
+        read: see `Queries`.
+        multiplier: see `Ready`.
+    """
+
+    pool: SearchPool
+    read: Callable[[Any], QueryBlock]
+    top_k: int
+    multiplier: int
+    format: HitsFormat
+
+    def __call__(self, row: Row) -> Part:
+        """The part, ready to be published."""
+        block = self.read(task_of(row))
+        wanted = self.top_k * max(1, self.multiplier)
+        scores, positions = self.pool.search(block.asked, wanted, turn=row["shard"])
+        if self.multiplier:
+            scores, positions = self.pool.rescore(block.asked, positions, self.top_k)
+        real = positions != PADDING
+        counts = real.sum(axis=1)
+        table = hits_table(block.ids, counts, self.pool.ids(positions[real]), scores[real])
+        return Part(
+            data=hits_bytes(table, self.format),
+            rows=len(table),
+            first_row=block.first_row,
+            figures={"queries": len(counts), WITHOUT_HITS: int((counts == 0).sum())},
+            **left_out(block.rejects, row["name"]),
+        )
+
+
+def left_out(rejects: pa.Table | None, name: str) -> dict[str, Any]:
+    """`dropped` and `beside` of the part `name`, by the table of rows that were left out."""
+    if rejects is None or not len(rejects):
+        return {}
+    reasons = Counter(rejects["reason"].to_pylist())
+    return {"dropped": dict(sorted(reasons.items())), "beside": {f"{REJECTS}/{name}": parquet_bytes(rejects)}}
