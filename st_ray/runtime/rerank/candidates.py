@@ -68,6 +68,11 @@ class CandidateRequest:
     shard_pairs: int = SHARD_PAIRS
 
     @property
+    def name(self) -> str:
+        """What to call the pairs in an error."""
+        return self.hits.url if self.hits is not None else "the candidates"
+
+    @property
     def stamps(self) -> dict[str, str]:
         """Of the files of texts: while they are equal, these need not be scanned again."""
         return {"queries": stamps_digest(self.queries.files), "corpus": stamps_digest(self.corpus.files)}
@@ -265,18 +270,21 @@ def _pairs(request: CandidateRequest, folder: str, lineage: Lineage) -> PairFold
     """The pairs, where they lie in parts already: the hits of a job, or what was staged with this lineage."""
     hits = request.hits
     if hits is not None and hits.entries is not None:
-        return PairFolder(hits.url, hits.entries, hits.url)
+        return PairFolder(hits.url, hits.entries, request.name)
     output = _pairs_output(folder)
     manifest = output.manifest()
     if manifest is None or lineage_differences(manifest.lineage, lineage):
         return None
-    return PairFolder(output.folder, manifest.entries, hits.url if hits is not None else "the candidates")
+    return PairFolder(output.folder, manifest.entries, request.name)
 
 
 def _stage_pairs(
     request: CandidateRequest, folder: str, lineage: Lineage, queries: Corpus, corpus: Corpus
 ) -> PairFolder:
-    """Put the hits of a single file, or all pairs there can be, into parts; nothing but whole is of use here."""
+    """Put the hits of a single file, which one worker holds whole, or all pairs there can be, into parts.
+
+    A run that is cut short here begins anew: it is a matter of ids alone.
+    """
     output = _pairs_output(folder)
     writer = _begun(output, lineage)
     if request.hits is not None:
@@ -285,7 +293,7 @@ def _stage_pairs(
         sides = ((request.queries, queries), (request.corpus, corpus))
         entries = list_candidates(*sides, request.document_column, writer, PART_PAIRS)
     output.finish(Manifest(HITS, lineage, tuple(entries)))
-    return PairFolder(output.folder, tuple(entries), request.hits.url if request.hits else "the candidates")
+    return PairFolder(output.folder, tuple(entries), request.name)
 
 
 def _pairs_output(folder: str) -> OutputFolder:
