@@ -93,8 +93,11 @@ def open_hits(folder: str) -> Manifest:
     return manifest
 
 
-def read_hits(folder: str, entry: ShardEntry) -> pa.Table:
+def read_hits(folder: str, entry: ShardEntry, *, unscored: bool = False) -> pa.Table:
     """One part, its format told by its name. In a TREC run, and in a part without rows, all ids are strings.
+
+    Args:
+        unscored: scores may be nan, of candidates that no retrieval has scored.
 
     Raises:
         InputError: the part is missing, cut short or damaged; it is named.
@@ -108,7 +111,7 @@ def read_hits(folder: str, entry: ShardEntry) -> pa.Table:
         raise InputError(f"{url} has {len(rows.table)} hits, its manifest says {entry.rows}", "search again")
     if "rank" not in rows.table.column_names:
         raise InputError(f"{url} has no column rank", "search again")
-    return _hits_of(rows)
+    return _hits_of(rows, unscored)
 
 
 def read_hits_file(url: str) -> pa.Table:
@@ -125,12 +128,12 @@ def read_hits_file(url: str) -> pa.Table:
     return _ranked(_hits_of(read_rows(url, _LAYOUT)))
 
 
-def _hits_of(rows: Rows) -> pa.Table:
+def _hits_of(rows: Rows, unscored: bool = False) -> pa.Table:
     columns = {name: ids_of(rows, name) for name in _LAYOUT.ids}
     columns |= {
         name: numbers_of(rows, name, to) for name, to in _LAYOUT.numbers.items() if name in rows.table.schema.names
     }
-    nan = pc.index(pc.is_nan(columns["score"]), True).as_py()
+    nan = -1 if unscored else pc.index(pc.is_nan(columns["score"]), True).as_py()
     if nan >= 0:
         raise InputError(f"{rows.place(nan)}: the score is not a number", "mend the line or leave it out")
     return pa.table({name: columns[name] for name in _COLUMNS if name in columns})

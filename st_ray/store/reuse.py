@@ -7,27 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from st_ray.store import fs
 from st_ray.store.embeddings import embedding_array, read_part
+from st_ray.store.join import Keyed, digest_keys, joined, keyed, lookup
 from st_ray.store.manifest import ShardEntry
-
-
-@dataclass(frozen=True)
-class Keyed:
-    """n rows and what their texts are.
-
-    Attributes:
-        keys: uint64 `[n, 2]`, the digests of their texts.
-        places: int32 `[n, 2]`, which part (or shard) they are in, and which row of it.
-    """
-
-    keys: np.ndarray
-    places: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
 
 @dataclass(frozen=True)
@@ -55,38 +39,11 @@ class OldStore:
         return old_embeddings(self.folder, self.entries, matches)
 
 
-def keyed(digests: pa.FixedSizeBinaryArray, part: int, first_row: int = 0) -> Keyed:
-    """Rows `first_row`, … of part number `part`, by the digests of their texts (see `embeddings.text_digests`)."""
-    rows = len(digests)
-    data = digests.buffers()[1]
-    keys = np.frombuffer(data, "<u8", count=2 * rows, offset=16 * digests.offset).reshape(rows, 2)
-    places = np.stack([np.full(rows, part, np.int32), np.arange(first_row, first_row + rows, dtype=np.int32)], axis=1)
-    return Keyed(keys, places)
-
-
-def joined(pieces: Sequence[Keyed]) -> Keyed:
-    """All rows of the pieces, in their order."""
-    return Keyed(
-        np.concatenate([np.empty((0, 2), np.uint64), *(piece.keys for piece in pieces)]),
-        np.concatenate([np.empty((0, 2), np.int32), *(piece.places for piece in pieces)]),
-    )
-
-
-def buckets(rows: Keyed, count: int) -> list[Keyed]:
-    """The rows in `count` buckets; equal texts fall into the same one, and rows keep their order."""
-    bucket = rows.keys[:, 1] % np.uint64(count)
-    return [Keyed(rows.keys[bucket == number], rows.places[bucket == number]) for number in range(count)]
-
-
 def match(new: Keyed, old: Keyed) -> tuple[Matches, int]:
-    """New rows with the first old one of the same text, and how many old rows have no new one.
-
-    Only the first halves of the digests are looked up, the second ones are then compared: of two texts that share a
-    first half, one may be missed, never mistaken.
-    """
-    found, places = _lookup(new.keys, old)
-    known, _ = _lookup(old.keys, new)
-    return Matches(new.places[found], old.places[places]), int(np.count_nonzero(~known))
+    """New rows with the first old one of the same text, and how many old rows have no new one."""
+    found, rows = lookup(new.keys, old.keys)
+    known, _ = lookup(old.keys, new.keys)
+    return Matches(new.places[found], old.places[rows]), int(np.count_nonzero(~known))
 
 
 def read_keys(folder: str, part: int, entry: ShardEntry) -> Keyed:
@@ -94,7 +51,7 @@ def read_keys(folder: str, part: int, entry: ShardEntry) -> Keyed:
     pieces: list[Keyed] = []
     for table in read_part(folder, entry, ["text_digest"]):
         digests = table["text_digest"].combine_chunks()
-        pieces.append(keyed(digests, part, sum(map(len, pieces))))
+        pieces.append(keyed(digest_keys(digests), part, sum(map(len, pieces))))
     return joined(pieces)
 
 
@@ -138,14 +95,3 @@ def old_embeddings(folder: str, entries: Sequence[ShardEntry], matches: np.ndarr
                 found[wanted[here]] = group[rows[here] - first]
             first += len(table)
     return np.empty((0, 0), np.float32) if found is None else found
-
-
-def _lookup(keys: np.ndarray, among: Keyed) -> tuple[np.ndarray, np.ndarray]:
-    """Which of `keys` occur (a mask), and for those the first row of `among` that has it."""
-    if not len(among):
-        return np.zeros(len(keys), bool), np.empty(0, np.int64)
-    order = np.argsort(among.keys[:, 0], kind="stable")
-    halves = among.keys[order, 0]
-    candidates = order[np.minimum(np.searchsorted(halves, keys[:, 0]), len(halves) - 1)]
-    found = (among.keys[candidates] == keys).all(axis=1)
-    return found, candidates[found]

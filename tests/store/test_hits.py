@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from st_ray.core.errors import InputError
+from st_ray.store import fs
 from st_ray.store.hits import (
     KIND,
     SUFFIXES,
@@ -228,3 +229,14 @@ def test_parquet_of_another_tool(tmp_path: Path) -> None:
     pq.write_table(table.set_column(2, "query_id", pa.array([0.5, 0.5])), tmp_path / "run.parquet")
     with pytest.raises(InputError, match="query_id is double"):
         read_hits_file(str(tmp_path / "run.parquet"))
+
+
+def test_candidates_without_a_score(tmp_path: Path) -> None:
+    table = hits_table(pa.array(["q"]), [2], pa.array([3, 4]), [np.nan, 1.0])
+    data = hits_bytes(table, "parquet")
+    fs.write_atomic(f"{tmp_path}/data/part-00000.parquet", data)
+    entry = ShardEntry("part-00000.parquet", 2, 0, len(data), "")
+    found = read_hits(str(tmp_path), entry, unscored=True)
+    assert np.isnan(found["score"].to_numpy()).tolist() == [True, False]
+    with pytest.raises(InputError, match=r"part-00000\.parquet, row 1: the score is not a number"):
+        read_hits(str(tmp_path), entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sys
 import time
@@ -24,11 +23,11 @@ from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import raise_if_stopped
 from st_ray.store import fs
 from st_ray.store.embeddings import parquet_bytes
-from st_ray.store.hits import open_hits, read_hits, read_hits_file
+from st_ray.store.hits_source import HitsSource, open_hits_source
 from st_ray.store.lock import OutputLock
-from st_ray.store.manifest import Manifest, ShardEntry, content_digest
+from st_ray.store.manifest import Manifest, ShardEntry
 from st_ray.store.output import OutputFolder, Part, Writer, part_name
-from st_ray.store.readers.files import read_blocks, reading
+from st_ray.store.readers.files import reading
 
 KIND = "retrieval metrics"
 DEFAULT_METRICS = Names(("ndcg@10", "mrr@10", "map@100", "recall@100"))
@@ -78,7 +77,7 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> JobResult:
     metrics = parse_metrics(config.metrics)
     output = OutputFolder(config.output, KIND)
     output.check_usable()
-    source = _open_source(config.hits)
+    source = open_hits_source(config.hits)
     qrels = read_qrels(config.qrels)
     lineage = {"hits": source.digest, "qrels": qrels.digest, "metrics": [metric.name for metric in metrics]}
     finished = None if config.overwrite else output.manifest()
@@ -96,44 +95,10 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> JobResult:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Hits in parts: those of a job's folder, or a single file (`entries` is None). `digest` is of the content."""
-
-    url: str
-    entries: tuple[ShardEntry, ...] | None
-    digest: str
-
-    @property
-    def parts(self) -> int:
-        return 1 if self.entries is None else len(self.entries)
-
-    def read(self, number: int) -> pa.Table:
-        """The hits of one part."""
-        return read_hits_file(self.url) if self.entries is None else read_hits(self.url, self.entries[number])
-
-    def describe(self, number: int) -> str:
-        """What to call a part in an error."""
-        return self.url if self.entries is None else fs.join(self.url, "data", self.entries[number].name)
-
-
-def _open_source(url: str) -> _Source:
-    filesystem, path = fs.open_fs(url)
-    with reading(url):
-        is_folder = filesystem.isdir(path)
-    if is_folder:
-        entries = open_hits(url).entries
-        return _Source(url, entries, content_digest("".join(entry.digest for entry in entries).encode()))
-    digest = hashlib.blake2b(digest_size=16)
-    for block in read_blocks(url):
-        digest.update(block)
-    return _Source(url, None, digest.hexdigest())
-
-
-@dataclass(frozen=True)
 class _Run:
     """What is settled before the first part."""
 
-    source: _Source
+    source: HitsSource
     qrels: Qrels
     metrics: tuple[RetrievalMetric, ...]
     output: OutputFolder

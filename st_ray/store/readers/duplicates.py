@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_SALT = np.uint64(0x9E3779B97F4A7C15)
+from st_ray.store.join import SALT, mixed
 
 # Global row numbers [n] int64 and the hashes [n, 2] uint64 of their ids.
 HashedRows = tuple[np.ndarray, np.ndarray]
@@ -90,11 +90,4 @@ def _from_digests(digests: list[bytes]) -> np.ndarray:
 def _hash_integers(values: np.ndarray) -> np.ndarray:
     """Two mixes (splitmix64) of each integer; each is one to one, so that no two integers collide."""
     plain = values.view(np.uint64)
-    return np.stack([_mix(plain), _mix(plain ^ _SALT)], axis=1)
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    mixed = values + _SALT
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    return np.stack([mixed(plain), mixed(plain ^ SALT)], axis=1)

@@ -1,0 +1,1 @@
+"""The rerank job: the hits of queries, scored again by a cross-encoder."""
