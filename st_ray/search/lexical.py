@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import bm25s  # type: ignore[import-untyped]
-import bm25s.scoring as formulas  # type: ignore[import-untyped]
+import bm25s
+import bm25s.scoring as formulas
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

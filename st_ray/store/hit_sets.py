@@ -48,6 +48,12 @@ class HitSet:
     parts: tuple[HitsPart, ...]
 
     @property
+    def entries(self) -> tuple[ShardEntry, ...] | None:
+        """The parts of a folder; None for a single file."""
+        entries = tuple(part.entry for part in self.parts if part.entry is not None)
+        return entries or None
+
+    @property
     def rows(self) -> int:
         """Hits in all parts."""
         return sum(part.rows for part in self.parts)

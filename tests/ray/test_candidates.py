@@ -13,7 +13,7 @@ from st_ray.core.errors import InputError
 from st_ray.runtime.rerank.candidates import CandidateRequest, prepare_candidates, text_request
 from st_ray.runtime.session import data_context
 from st_ray.store import fs
-from st_ray.store.hits_source import open_hits_source
+from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.readers.spec import ReadSpec
 from tests.runtime.test_candidates import Case, Hits, Id, Pair, Sizes, expected, pairs_of, write_hits
 
@@ -98,7 +98,7 @@ def test_on_an_object_store(s3: str, tmp_path: Path) -> None:
         fs.write_atomic(f"{place}/{name}.jsonl", rows.encode())
     spec = ReadSpec(id_column="id", text_columns=("text",))
     sides = [text_request([f"{place}/{name}.jsonl"], spec, "fail", f"{place}/out") for name in ("queries", "corpus")]
-    hits = open_hits_source(write_hits(f"{place}/hits", HITS, Sizes(hits_parts=3)))
+    hits = open_hit_set(write_hits(f"{place}/hits", HITS, Sizes(hits_parts=3)))
     request = CandidateRequest(*sides, hits, shard_pairs=9)
     prepared = prepare_candidates(request, f"{place}/out", mock.Mock(lost=False))
     assert together(pairs_of(prepared)) == expected(Case(QUERIES, CORPUS, HITS))

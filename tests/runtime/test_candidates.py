@@ -29,8 +29,8 @@ from st_ray.runtime.rerank.candidates import (
     text_request,
 )
 from st_ray.runtime.rerank.texts import cut_matches
+from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
-from st_ray.store.hits_source import open_hits_source
 from st_ray.store.manifest import Manifest
 from st_ray.store.output import OutputFolder, Part, part_name
 from st_ray.store.readers.spec import ReadSpec
@@ -89,7 +89,7 @@ class Case:
             inputs = write_texts(folder, name, rows, self.sizes)
             spec = ReadSpec(id_column="id", text_columns=("text",))
             sides.append(text_request(inputs, spec, self.on_bad_row, str(folder / "out")))
-        hits = None if self.hits is None else open_hits_source(write_hits(folder / "hits", self.hits, self.sizes))
+        hits = None if self.hits is None else open_hit_set(write_hits(folder / "hits", self.hits, self.sizes))
         column = "doc" if self.documents is not None else None
         return CandidateRequest(*sides, hits, column, self.sizes.shard_pairs)
 
@@ -304,7 +304,7 @@ def test_ids_that_stand_twice_in_the_texts(inline: InlineRay, tmp_path: Path, si
     case.write(tmp_path)
     path = tmp_path / f"{side}-0.jsonl"
     path.write_text(path.read_text() + path.read_text().splitlines()[1])
-    hits = open_hits_source(str(tmp_path / "hits"))
+    hits = open_hit_set(str(tmp_path / "hits"))
     spec = ReadSpec(id_column="id", text_columns=("text",))
     sides = [text_request([str(tmp_path / f"{n}-0.jsonl")], spec, "fail", str(tmp_path)) for n in ("queries", "corpus")]
     with pytest.raises(InputError, match=rf"same id more than once[\s\S]*{side}-0\.jsonl, row 2, and .* row 5"):
@@ -331,7 +331,7 @@ def test_bytes_that_only_reading_shows_are_no_text(inline: InlineRay, tmp_path: 
         text_request([str(tmp_path / name)], spec, "skip", str(tmp_path))
         for name in ("queries-0.jsonl", "corpus.parquet")
     )
-    request = CandidateRequest(queries, corpus, open_hits_source(str(tmp_path / "hits")))
+    request = CandidateRequest(queries, corpus, open_hit_set(str(tmp_path / "hits")))
     with pytest.raises(InputError, match=r"corpus\.parquet: row 2 is wanted but cannot be read"):
         prepare_candidates(request, str(tmp_path), mock.Mock(lost=False))
 
@@ -344,7 +344,7 @@ def test_rows_are_numbered_where_no_column_of_ids_is_named(inline: InlineRay, tm
         text_request([str(tmp_path / name)], ReadSpec(), "fail", str(tmp_path))
         for name in ("queries.txt", "corpus.txt")
     ]
-    request = CandidateRequest(*sides, open_hits_source(str(tmp_path / "run.trec")))
+    request = CandidateRequest(*sides, open_hit_set(str(tmp_path / "run.trec")))
     prepared = prepare_candidates(request, str(tmp_path / "out"), mock.Mock(lost=False))
     assert pairs_of(prepared) == [
         [("1", "two", "2", "C", 0.5), ("1", "two", "0", "A", 0.25), ("0", "one", "1", "B", 2.0)]

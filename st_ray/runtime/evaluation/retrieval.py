@@ -23,7 +23,7 @@ from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import raise_if_stopped
 from st_ray.store import fs
 from st_ray.store.embeddings import parquet_bytes
-from st_ray.store.hits_source import HitsSource, open_hits_source
+from st_ray.store.hit_sets import HitSet, open_hit_set
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import Manifest, ShardEntry
 from st_ray.store.output import OutputFolder, Part, Writer, part_name
@@ -77,7 +77,7 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> JobResult:
     metrics = parse_metrics(config.metrics)
     output = OutputFolder(config.output, KIND)
     output.check_usable()
-    source = open_hits_source(config.hits)
+    source = open_hit_set(config.hits)
     qrels = read_qrels(config.qrels)
     lineage = {"hits": source.digest, "qrels": qrels.digest, "metrics": [metric.name for metric in metrics]}
     finished = None if config.overwrite else output.manifest()
@@ -98,7 +98,7 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> JobResult:
 class _Run:
     """What is settled before the first part."""
 
-    source: HitsSource
+    source: HitSet
     qrels: Qrels
     metrics: tuple[RetrievalMetric, ...]
     output: OutputFolder
@@ -108,11 +108,11 @@ class _Run:
     def evaluate(self) -> tuple[list[ShardEntry], RetrievalScores]:
         """All parts, those that were missing done and committed, and their scores together."""
         committed = self.output.committed(self.writer)
-        ticker = _Ticker(self.source.parts)
+        ticker = _Ticker(len(self.source.parts))
         entries: list[ShardEntry] = []
         parts: list[RetrievalScores] = []
         hits = 0
-        for number in range(self.source.parts):
+        for number in range(len(self.source.parts)):
             raise_if_stopped()
             name = self._part_name(number)
             if name in committed:
@@ -129,18 +129,18 @@ class _Run:
         absent = merged.without_hits(self.qrels)
         if len(absent):
             zeros = RetrievalScores(merged.names, absent, np.zeros((len(absent), len(merged.names))), 0, 0)
-            entries.append(self._commit(self._part_name(self.source.parts), zeros, hits))
+            entries.append(self._commit(self._part_name(len(self.source.parts)), zeros, hits))
         return entries, merged
 
     def _part_name(self, number: int) -> str:
-        return part_name(number, self.source.parts + 1)
+        return part_name(number, len(self.source.parts) + 1)
 
     def _score(self, number: int) -> RetrievalScores:
-        hits = self.source.read(number)
+        hits = self.source.parts[number].read()
         try:
             return score_hits(hits, self.qrels, self.metrics)
         except InputError as error:
-            raise InputError(f"{self.source.describe(number)}: {error.message}", error.remedy) from error
+            raise InputError(f"{self.source.parts[number].place}: {error.message}", error.remedy) from error
 
     def _commit(self, name: str, scores: RetrievalScores, first_hit: int) -> ShardEntry:
         if self.lock.lost:
@@ -168,7 +168,7 @@ class _Run:
         filled = next((number for number, part in enumerate(parts) if part.hits), None)
         if filled is None:
             raise InputError(f"{self.source.url} holds no hits", "search first, or name another --hits")
-        found = self.source.read(filled)["query_id"][0].as_py()
+        found = self.source.parts[filled].read()["query_id"][0].as_py()
         wanted = self.qrels.query_ids[int(np.argmax(self.qrels.relevant > 0))].as_py()
         raise InputError(
             f"no query of {self.source.url} has a relevant document in the judgements: the hits have queries such as "

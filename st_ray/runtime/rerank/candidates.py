@@ -29,8 +29,8 @@ from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.shuffle import spread
 from st_ray.runtime.stage import Stage, run_stage
 from st_ray.store import fs
+from st_ray.store.hit_sets import HitSet
 from st_ray.store.hits import KIND as HITS
-from st_ray.store.hits_source import HitsSource
 from st_ray.store.lineage import Lineage, lineage_differences
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import Manifest, ShardEntry
@@ -63,7 +63,7 @@ class CandidateRequest:
 
     queries: ScanRequest
     corpus: ScanRequest
-    hits: HitsSource | None
+    hits: HitSet | None
     document_column: str | None = None
     shard_pairs: int = SHARD_PAIRS
 
@@ -300,7 +300,7 @@ def _pairs_output(folder: str) -> OutputFolder:
     return OutputFolder(fs.join(folder, STAGING, "pairs"), HITS)
 
 
-def _split(hits: HitsSource, writer: Writer, part_pairs: int) -> list[list[ShardEntry]]:
+def _split(hits: HitSet, writer: Writer, part_pairs: int) -> list[list[ShardEntry]]:
     return [split_file(hits, writer, part_pairs)]
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.core.errors import InputError
+from st_ray.store.hit_sets import HitSet
 from st_ray.store.hits import hits_bytes, hits_table, read_hits
-from st_ray.store.hits_source import HitsSource
 from st_ray.store.join import Keyed, id_keys, joined, keyed
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Part, Writer, part_name
@@ -183,13 +183,13 @@ def wanted_ids(pairs: PairFolder, slots: range, shard_pairs: int) -> tuple[list[
     return cuts, joined(queries), joined(documents)
 
 
-def split_file(source: HitsSource, writer: Writer, part_pairs: int) -> list[ShardEntry]:
+def split_file(source: HitSet, writer: Writer, part_pairs: int) -> list[ShardEntry]:
     """Commit the hits of a single file, whole in memory here, as parts of about `part_pairs` pairs.
 
     Raises:
         InputError: the file is damaged, or a row is not a hit.
     """
-    table = source.read(0)
+    table = source.parts[0].read()
     pairs = pairs_of(table)
     slots, firsts = np.unique(pairs.starts // part_pairs, return_index=True)
     bounds = [*pairs.starts[firsts].tolist(), len(table)]
