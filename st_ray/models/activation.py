@@ -14,6 +14,9 @@ from st_ray.models.pair_folder import IDENTITY, SIGMOID
 
 Activation = Callable[[np.ndarray], np.ndarray]
 
+NAMED = {"sigmoid": SIGMOID, "identity": IDENTITY}
+"""Dotted names by short ones."""
+
 
 def activation_of(name: str, labels: int, trust_remote_code: bool = False) -> Activation:
     """The activation of that name, on logits float32 `[n, labels]`.

@@ -41,7 +41,7 @@ class CrossEncoder:
         backend: str = "torch",
         num_labels: int | None = None,
         max_length: int | None = None,
-        activation_fn: Callable[[Any], Any] | None = None,
+        activation_fn: Callable[[Any], Any] | str | None = None,
         dtype: str = "float32",
         threads: int | None = None,
         allow_pickle: bool = False,
@@ -57,8 +57,9 @@ class CrossEncoder:
             backend: torch; openvino, for CPUs, which needs to be installed; auto for the faster one.
             num_labels: what the model must have; None for any number.
             max_length: tokens a pair is cut to; None for what the model states.
-            activation_fn: from logits to scores, a function of torch tensors such as `torch.nn.Sigmoid()`; None for
-                what the model names, else a sigmoid for one label and nothing for several.
+            activation_fn: from logits to scores, a function of torch tensors such as `torch.nn.Sigmoid()`, or the
+                dotted name of its class; None for what the model names, else a sigmoid for one label and nothing for
+                several.
             dtype: arithmetic of the transformer, float32, bfloat16 or float16; scores are always float32.
             threads: of a CPU; None for the library's own number.
             allow_pickle: load pickled weights where there are no others.
@@ -77,10 +78,9 @@ class CrossEncoder:
         self._prompts = dict(self.folder.model.prompts if prompts is None else prompts)
         self._default_prompt = default_prompt_name or self.folder.model.default_prompt_name
         self._prompt(None, None)
+        named = activation_fn or self.folder.activation
         self._activation = (
-            activation_of(self.folder.activation, self.num_labels, trust_remote_code)
-            if activation_fn is None
-            else on_tensors(activation_fn)
+            activation_of(named, self.num_labels, trust_remote_code) if isinstance(named, str) else on_tensors(named)
         )
         self._max_length = max_length
         self._trust_remote_code = trust_remote_code

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from st_ray.core.errors import ModelError
-from st_ray.models.first_token import only_first_token
+from st_ray.models.bert_layers import rewrite_layers
 from st_ray.models.folder import ModelFolder
 from st_ray.models.heads import Normalize, load_head
 from st_ray.models.packed_linear import pack_linears
@@ -98,8 +98,8 @@ class SentenceNetwork(nn.Module):
                 self.first = load_classifier(spec, *loading)
             else:
                 self.first = load_transformer(spec, *loading)
-            if isinstance(spec, ClassifierSpec) or PoolingSpec(("cls",)) in folder.modules:
-                only_first_token(self.first.model)
+            poolings = {module.modes for module in folder.modules if isinstance(module, PoolingSpec)}
+            rewrite_layers(self.first.model, first_token=poolings <= {("cls",)})
             self.positions, self.padding_id = self.first.positions, self.first.padding_id
             if packed and device.type == "cpu" and dtype != torch.float16:
                 pack_linears(self.first, dtype)

@@ -26,7 +26,7 @@ from st_ray.scoring.agreement import cosines
 
 GRAPH = "model.xml"
 _FACTS = "facts.json"
-_RECIPE = 2
+_RECIPE = 3
 """Number of this way of converting; part of a cached graph's key."""
 _LEAST_COSINE = 0.9999
 _MOST_DIFFERENCE = 1e-3

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from st_ray.core.errors import ConfigError
+from st_ray.store.readers.spec import ReadSpec
 
 
 class Names(tuple[str, ...]):
@@ -66,6 +67,15 @@ class TextConfig:
     """A row whose text is missing, not a string or not readable: fail before any model is loaded, or skip it, count
     it and list it in rejects.parquet."""
 
+    def read_spec(self) -> ReadSpec:
+        """The columns that the flags name."""
+        return ReadSpec(
+            id_column=self.id_column,
+            text_columns=self.text_columns,
+            columns=self.columns or None,
+            quotes=self.quotes,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusTextConfig:
@@ -80,6 +90,15 @@ class CorpusTextConfig:
 
     corpus_columns: Names = NO_NAMES
     """Names (a,b,c) of the columns of the corpus's CSV/TSV files, where they have no header line."""
+
+    def corpus_read_spec(self, quotes: bool) -> ReadSpec:
+        """The columns that the flags name."""
+        return ReadSpec(
+            id_column=self.corpus_id_column,
+            text_columns=self.corpus_text_columns,
+            columns=self.corpus_columns or None,
+            quotes=quotes,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +136,11 @@ class ModelConfig:
         require_at_least(self, 1, "max_seq_length", "batch_tokens")
         if self.prompt is not None and self.prompt_name is not None:
             raise ConfigError("--prompt and --prompt-name were both given", "give one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelJobConfig(ModelConfig, JobConfig):
+    """Flags of jobs whose actors run a model."""
 
 
 def require_at_least(config: object, least: int, *flags: str) -> None:

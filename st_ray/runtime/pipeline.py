@@ -79,7 +79,10 @@ def map_actors(
             num_cpus=plan.cpus,
             num_gpus=plan.gpus or None,
             compute=ray.data.ActorPoolStrategy(
-                min_size=plan.minimum, max_size=plan.maximum, max_tasks_in_flight_per_actor=1 if careful else 2
+                min_size=plan.minimum,
+                max_size=plan.maximum,
+                initial_size=plan.initial,
+                max_tasks_in_flight_per_actor=1 if careful else plan.in_flight,
             ),
             max_restarts=-1,
             max_task_retries=0,

@@ -11,6 +11,7 @@ from st_ray.core.errors import ConfigError, ResourceError
 
 TASK_CPUS = 0.25
 """Logical CPUs of one reading or writing task: they wait for storage most of the time."""
+_IN_FLIGHT = 2
 _READERS_PER_GPU = 3
 _ACTORS_PER_READER = 8  # on CPUs: a tokenizer is some hundred times as fast as a model
 
@@ -30,6 +31,8 @@ class ActorPlan:
     """The pool of model actors, and how many reading tasks feed it.
 
     Attributes:
+        initial: actors to begin with; more come while shards wait.
+        in_flight: shards that an actor has at once: the one that it works on, and one that waits for it.
         cpus: logical CPUs that one actor reserves; at least its threads, and so many more that the actors of a
             machine never hold all of its CPUs.
         threads: compute threads of one actor.
@@ -37,6 +40,8 @@ class ActorPlan:
 
     minimum: int
     maximum: int
+    initial: int
+    in_flight: int
     cpus: float
     threads: int
     gpus: float
@@ -46,7 +51,8 @@ class ActorPlan:
     def fitted(self, nodes: Sequence[Node]) -> ActorPlan:
         """The same actors, at least one, as many as fit on what is left of the cluster."""
         room = max(1, sum(_fit(node, self.cpus, self.gpus) for node in nodes))
-        return dataclasses.replace(self, minimum=1, maximum=min(self.maximum, room))
+        maximum = min(self.maximum, room)
+        return dataclasses.replace(self, minimum=1, maximum=maximum, initial=min(self.initial, maximum))
 
 
 def parse_actors(text: str) -> tuple[int, int] | None:
@@ -113,7 +119,10 @@ def plan_actors(
     cpus = _leaving_room(nodes, cpus, gpus)
     readers = maximum * _READERS_PER_GPU if gpus else max(1, maximum // _ACTORS_PER_READER)
     reader_cpus = 1.0 if gpus and total_cpus >= maximum * cpus + readers + TASK_CPUS else TASK_CPUS
-    return ActorPlan(minimum, maximum, cpus, threads, gpus, readers, reader_cpus)
+    # The first actor to be ready must not take what the others could begin with, nor keep them from being started.
+    initial = maximum if shards <= _IN_FLIGHT * maximum and not can_grow else minimum
+    in_flight = _IN_FLIGHT if shards > _IN_FLIGHT * maximum else 1
+    return ActorPlan(minimum, maximum, initial, in_flight, cpus, threads, gpus, readers, reader_cpus)
 
 
 def cluster_nodes() -> list[Node]:

@@ -1,8 +1,8 @@
 """The store of search results: one row a hit, as Parquet, a TREC run or JSON lines; and the runs of other tools.
 
 A part's columns: `query_id` (string or int64, as in the source), `rank` (int32, from 1), `corpus_id` (string or int64)
-and `score` (float32). Rows stand by query, in the order of the queries' input, then by rank; all hits of a query are
-in one part. A query without any hit appears in no row.
+and `score` (float32); further numbers may follow. Rows stand by query, in the order of the queries' input, then by
+rank; all hits of a query are in one part. A query without any hit appears in no row.
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ def _jsonl_bytes(table: pa.Table) -> bytes:
         query, score = table["query_id"][bad].as_py(), table["score"][bad].as_py()
         raise InputError(f"query {query!r}: JSON has no number for the score {score}", "use --format parquet")
     pieces: list[Any] = []
-    for opening, name in zip(('{"', ', "', ', "', ', "'), _COLUMNS, strict=True):
+    openings = ['{"', *[', "'] * (table.num_columns - 1)]
+    for opening, name in zip(openings, table.column_names, strict=True):
         column = table[name]
         pieces.append(pa.scalar(f'{opening}{name}": ', pa.large_string()))
         pieces.append(_quoted(column) if pa.types.is_string(column.type) else _text(column))

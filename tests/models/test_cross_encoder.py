@@ -15,7 +15,7 @@ import torch
 from st_ray import CrossEncoder
 from st_ray.core.errors import ConfigError, InputError, ModelError
 from st_ray.models.activation import sigmoid
-from st_ray.models.first_token import FirstTokenLayer, only_first_token
+from st_ray.models.bert_layers import FirstTokenLayer, FusedSelfAttention, rewrite_layers
 from tests.models.tiny_models import (
     ODD_TEXTS,
     TEXTS,
@@ -64,13 +64,14 @@ def test_logits_are_those_of_the_model(folder: Path, backend: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_last_layer_computes_the_first_token_alone(architecture: str, tmp_path: Path) -> None:
+def test_which_layers_are_rewritten(architecture: str, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(save_tiny_classifier(tmp_path, architecture)).eval()
     known = architecture in ("bert", "roberta", "electra")
-    assert only_first_token(model) is known
-    assert any(isinstance(module, FirstTokenLayer) for module in model.modules()) is known
+    assert rewrite_layers(model, first_token=True) is known
+    kinds = [type(module) for module in model.modules()]
+    assert (kinds.count(FirstTokenLayer), kinds.count(FusedSelfAttention)) == (known, known)
 
 
 def test_half_precision(bert: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from st_ray.core.errors import ConfigError
 from st_ray.models.folder import ModelFolder, read_model_folder
-from st_ray.runtime.encode import compute
-from st_ray.runtime.encode.compute import Compute, begun_compute, choose_compute
+from st_ray.runtime import compute
+from st_ray.runtime.compute import Compute, begun_compute, choose_compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.resources import Node
 from tests.models.tiny_models import save_tiny_model, save_tiny_static

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from st_ray.core.errors import ConfigError
-from st_ray.runtime.config import JobConfig, ModelConfig, TextConfig, require_at_least
+from st_ray.runtime.config import ModelJobConfig, TextConfig, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeConfig(TextConfig, ModelConfig, JobConfig):
+class EncodeConfig(TextConfig, ModelJobConfig):
     """Embed every text of a corpus with a bi-encoder, into a folder of Parquet shards."""
 
     input: tuple[str, ...]

@@ -11,11 +11,11 @@ import ray
 
 from st_ray.runtime import pipeline
 from st_ray.runtime.clock import Laps
+from st_ray.runtime.compute import Compute, actors_for
 from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, stamps_digest
-from st_ray.runtime.encode.compute import Compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import ModelFacts, injected_model, inspect_model
-from st_ray.runtime.encode.prepare import actors_for, scan_request
+from st_ray.runtime.encode.prepare import scan_request
 from st_ray.runtime.encode.reference import (
     FOR_COSINE,
     FOR_RANGES,

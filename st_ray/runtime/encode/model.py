@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from st_ray.core.errors import ModelError
 from st_ray.models.backend import check_openvino
 from st_ray.models.folder import ModelFolder, check_weights, read_model_folder
 from st_ray.models.source import model_digest, resolve_model
-from st_ray.runtime.encode.compute import FLOAT32, OWN, Compute, begun_compute, choose_compute
+from st_ray.runtime.compute import FLOAT32, OWN, Compute, begun_compute, choose_compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, Tokenizer
+from st_ray.runtime.model_files import actor_bytes, same_model
 from st_ray.runtime.resources import Node
 
 
@@ -34,7 +32,7 @@ class ModelLoader:
         """The tokenizer of the model folder, which is fetched if this machine lacks it."""
         from st_ray.models.tokenizer_cache import cached_tokenizer
 
-        folder = read_model_folder(self._path())
+        folder = read_model_folder(same_model(self.model, self.digest))
         return cached_tokenizer(folder, self.digest, self.max_seq_length, self.trust_remote_code)
 
     def encoder(self, threads: int | None) -> TokenEncoder:
@@ -46,7 +44,7 @@ class ModelLoader:
         from st_ray.models.bi_encoder import BiEncoder
 
         return BiEncoder(
-            self._path(),
+            same_model(self.model, self.digest),
             backend=self.compute.backend,
             dtype=self.compute.dtype,
             threads=threads,
@@ -55,15 +53,6 @@ class ModelLoader:
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
         )
-
-    def _path(self) -> Path:
-        path = resolve_model(self.model)
-        if model_digest(path) != self.digest:
-            raise ModelError(
-                f"{path} on {socket.gethostname()} is not the model that the driver sees under {self.model!r}",
-                "give every machine the same model, for instance by an s3:// folder",
-            )
-        return path
 
 
 @dataclass(frozen=True)
@@ -127,9 +116,7 @@ def inspect_model(config: EncodeConfig) -> ModelFacts:
         allow_pickle=config.allow_pickle,
     )
     about = {"model": config.model, "similarity": folder.similarity_fn_name}
-    weights = sum(file.stat().st_size for ending in ("safetensors", "bin") for file in path.rglob(f"*.{ending}"))
-    # The process with its libraries, and the weights as they lie in the file, in the model and packed for the CPU.
-    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about, folder, (1 << 30) + 3 * weights)
+    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about, folder, actor_bytes(path))
 
 
 def injected_model(config: EncodeConfig, loader: EncoderLoader) -> ModelFacts:

@@ -9,11 +9,11 @@ import numpy as np
 import ray
 
 from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.runtime.compute import Compute, actors_for
 from st_ray.runtime.corpus import prepare_corpus
-from st_ray.runtime.encode.compute import Compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model, inspect_model
-from st_ray.runtime.encode.prepare import actors_for, scan_request
+from st_ray.runtime.encode.prepare import scan_request
 from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import cluster_nodes, parse_actors

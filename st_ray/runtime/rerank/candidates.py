@@ -41,8 +41,6 @@ from st_ray.store.staged_texts import read_staged_texts
 
 KIND = "candidates"
 PLAN = "plan.json"
-SHARD_PAIRS = 50_000
-"""Pairs of a shard, about: it holds whole queries."""
 TEXT_SHARD_ROWS = 20_000
 """Rows of queries or corpus that are read at once."""
 PART_PAIRS = 250_000
@@ -58,14 +56,14 @@ class CandidateRequest:
         corpus: the documents' texts.
         hits: which documents belong to which queries; None: all of the corpus, or of the query's own document.
         document_column: without hits: the column of both sides that says which document a row belongs to.
-        shard_pairs: see `SHARD_PAIRS`.
+        shard_pairs: pairs of a shard, about: it holds whole queries.
     """
 
     queries: ScanRequest
     corpus: ScanRequest
     hits: HitSet | None
     document_column: str | None = None
-    shard_pairs: int = SHARD_PAIRS
+    shard_pairs: int = 50_000
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from st_ray.core.errors import ConfigError
-from st_ray.runtime.config import CorpusTextConfig, JobConfig, ModelConfig, TextConfig, require_at_least
+from st_ray.runtime.config import CorpusTextConfig, ModelConfig, ModelJobConfig, TextConfig, require_at_least
 from st_ray.store.hits import HitsFormat
 
 _BY_VECTORS = ("similarity", "rescore_multiplier", "nprobe", "ef_search", "model", "keep_gib", "gpus_per_actor")
@@ -14,7 +14,7 @@ _BY_WORDS = ("bm25_method", "bm25_k1", "bm25_b", "bm25_stopwords", "bm25_stemmer
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(TextConfig, CorpusTextConfig, ModelConfig, JobConfig):
+class SearchConfig(TextConfig, CorpusTextConfig, ModelJobConfig):
     """Find the nearest rows of a corpus for every query: of an embedding store, by an index or exactly without one; or
     of texts, by their words."""
 

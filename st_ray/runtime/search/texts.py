@@ -21,25 +21,13 @@ from st_ray.store.readers.spec import ReadSpec
 
 def corpus_request(config: SearchConfig, staging: str) -> ScanRequest:
     """The scan of --bm25; compressed texts are re-cut into the folder `staging`. Raises what `query_request` raises."""
-    spec = ReadSpec(
-        id_column=config.corpus_id_column,
-        text_columns=config.corpus_text_columns,
-        columns=config.corpus_columns or None,
-        quotes=config.quotes,
-    )
-    files, spec = _resolve("--bm25", config.bm25, spec)
+    files, spec = _resolve("--bm25", config.bm25, config.corpus_read_spec(config.quotes))
     return ScanRequest(files, spec, config.bm25_shard_rows, staging, config.on_bad_row)
 
 
 def query_request(config: SearchConfig) -> ScanRequest:
     """The scan of --queries. Raises InputError for what is not there, has no such column, or is a job's output."""
-    spec = ReadSpec(
-        id_column=config.id_column,
-        text_columns=config.text_columns,
-        columns=config.columns or None,
-        quotes=config.quotes,
-    )
-    files, spec = _resolve("--queries", config.queries, spec)
+    files, spec = _resolve("--queries", config.queries, config.read_spec())
     return ScanRequest(files, spec, config.shard_rows, None, config.on_bad_row)
 
 

@@ -11,8 +11,8 @@ from st_ray.core.errors import ConfigError
 from st_ray.models.backend import check_openvino, choose_backend
 from st_ray.models.folder import ModelFolder
 from st_ray.models.specs import StaticEmbeddingSpec
-from st_ray.runtime.encode.config import EncodeConfig
-from st_ray.runtime.resources import Node
+from st_ray.runtime.config import ModelConfig, ModelJobConfig
+from st_ray.runtime.resources import ActorPlan, Node, cluster_can_grow, cluster_nodes, plan_actors
 
 AUTO = "auto"
 _GPUS_WITHOUT_BFLOAT16 = {"K80", "P4", "P100", "V100", "T4"}
@@ -31,7 +31,7 @@ OWN = Compute("own", "float32")
 """An encoder of the caller's own."""
 
 
-def begun_compute(config: EncodeConfig, lineage: Mapping[str, Any] | None) -> Compute | None:
+def begun_compute(config: ModelConfig, lineage: Mapping[str, Any] | None) -> Compute | None:
     """What the flags say, and where they say `auto` what the output was begun with; None where that leaves a gap."""
     begun = lineage or {}
     backend = config.backend if config.backend != AUTO else begun.get("backend", AUTO)
@@ -39,7 +39,7 @@ def begun_compute(config: EncodeConfig, lineage: Mapping[str, Any] | None) -> Co
     return None if AUTO in (backend, dtype) else Compute(backend, dtype)
 
 
-def choose_compute(config: EncodeConfig, folder: ModelFolder, gpu: bool, nodes: Sequence[Node]) -> Compute:
+def choose_compute(config: ModelConfig, folder: ModelFolder, gpu: bool, nodes: Sequence[Node]) -> Compute:
     """The flags' backend and dtype; for `auto`, the fastest here.
 
     Args:
@@ -66,3 +66,17 @@ def _fastest_dtype(gpu: bool, nodes: Sequence[Node]) -> str:
         return "bfloat16" if cpu_has_bfloat16() else "float32"
     kinds = {node.accelerator for node in nodes if node.gpus}
     return "float16" if kinds & _GPUS_WITHOUT_BFLOAT16 else "bfloat16"
+
+
+def actors_for(config: ModelJobConfig, compute: Compute | None, shards: int, actor_bytes: int) -> ActorPlan:
+    """The pool that the flags ask for on the running cluster (see `plan_actors`)."""
+    on_cpus = config.gpus_per_actor is None and "openvino" in (config.backend, compute.backend if compute else "")
+    return plan_actors(
+        cluster_nodes(),
+        shards=shards,
+        actor_bytes=actor_bytes,
+        actors=config.actors,
+        gpus_per_actor=0.0 if on_cpus else config.gpus_per_actor,
+        cpus_per_actor=config.cpus_per_actor,
+        can_grow=cluster_can_grow(),
+    )

@@ -1,0 +1,61 @@
+"""A seeded sample of pairs scored in float32: what a run in fewer bits is measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from st_ray.core.errors import ModelError
+from st_ray.models.pair_tokenizer import TokenizedPairs
+from st_ray.runtime.rerank.candidates import CandidateShard, read_candidates
+from st_ray.runtime.rerank.steps import PairScorer, ScorerLoader, tokenize_block
+from st_ray.scoring.agreement import rank_correlation
+
+PAIRS = 64
+_SAME = 1e-3
+"""Scores that differ by no more are the same, whatever becomes of their order."""
+
+
+@dataclass(frozen=True)
+class PairReference:
+    """Some pairs, and their scores in float32, `[n]`."""
+
+    tokens: TokenizedPairs
+    scores: np.ndarray
+
+
+def make_pair_reference(
+    loader: ScorerLoader, shards: Sequence[CandidateShard], prompt: str, seed: int
+) -> PairReference:
+    """Score pairs of one shard with the scorer of `loader`, which must compute in float32.
+
+    Raises:
+        InputError: a file is missing or damaged.
+        ModelError: the model cannot be loaded.
+    """
+    rng = np.random.default_rng(seed)
+    tokens = tokenize_block(loader.tokenizer(), read_candidates(shards[int(rng.integers(len(shards)))]), prompt)
+    chosen = np.sort(rng.choice(len(tokens), min(PAIRS, len(tokens)), replace=False))
+    sample = replace(tokens, first_of=tokens.first_of[chosen], second_of=tokens.second_of[chosen])
+    return PairReference(sample, loader.scorer(None).score_tokenized(sample)[:, 0])
+
+
+def measure_correlation(scorer: PairScorer, reference: PairReference, least: float) -> float:
+    """Spearman's rank correlation of the scorer's scores of the sample with those in float32.
+
+    Raises:
+        ModelError: it is less than `least`.
+    """
+    found = scorer.score_tokenized(reference.tokens)[:, 0]
+    if np.abs(found - reference.scores).max(initial=0.0) <= _SAME:
+        return 1.0
+    correlation = rank_correlation(found, reference.scores)
+    if not correlation >= least:
+        raise ModelError(
+            f"scores of this dtype have a rank correlation of {correlation:.5f} with those in float32 over a sample of "
+            f"{len(found)} pairs, less than --min-correlation {least:g}",
+            "use --dtype float32, or allow it with a lower --min-correlation",
+        )
+    return correlation
