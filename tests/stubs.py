@@ -1,4 +1,4 @@
-"""A bi-encoder without torch: as exact and repeatable as the real one, and able to misbehave on request."""
+"""A bi-encoder and a cross-encoder without torch: exact and repeatable, and able to misbehave on request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.models.pair_tokenizer import PairTemplate, TokenizedPairs
+from st_ray.models.tokenizer import BareTexts, TokenizedTexts
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,86 @@ def stub_embeddings(texts: list[str], prompt: str = "") -> np.ndarray:
     """What an undisturbed run gives for `texts`, `[n, 8]`."""
     tokens = StubTokenizer().tokenize(texts, prompt)
     return StubEncoder(StubLoader()).encode_tokenized(tokens, normalize=False, batch_tokens=None, on_batch=None)
+
+
+@dataclass(frozen=True)
+class StubScorerLoader:
+    """Loads a cross-encoder without torch: `StubPairTokenizer` and `StubScorer`.
+
+    Attributes:
+        pids: folder where each actor leaves a file named after its process.
+        hold: while this file exists, scorers wait before a shard.
+        fatal: a document that kills the actor's process, each time.
+        nan: a document whose score is not finite.
+    """
+
+    pids: str = ""
+    hold: str = ""
+    fatal: str = ""
+    nan: str = ""
+
+    def tokenizer(self) -> StubPairTokenizer:
+        return StubPairTokenizer()
+
+    def scorer(self, threads: int | None) -> StubScorer:
+        if self.pids:
+            Path(self.pids, str(os.getpid())).touch()
+        return StubScorer(self)
+
+    def __repr__(self) -> str:
+        return "StubScorerLoader()"  # its identity for the lineage: the scores it makes
+
+
+class StubPairTokenizer:
+    """One token a UTF-8 byte, and special ones around and between the texts."""
+
+    def tokenize(
+        self, first: list[str], second: list[str], first_of: np.ndarray, second_of: np.ndarray, prompt: str = ""
+    ) -> TokenizedPairs:
+        template = PairTemplate(((256,), (257,), (258,)), (0, 0, 0, 0, 0))
+        halves = _bytes_of([prompt + text for text in first]), _bytes_of(second)
+        return TokenizedPairs(*halves, np.asarray(first_of), np.asarray(second_of), template, None)
+
+
+def _bytes_of(texts: list[str]) -> BareTexts:
+    encoded = [text.encode() for text in texts]
+    flat = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int32)
+    return BareTexts(flat, np.array([len(item) for item in encoded], np.int32), None)
+
+
+class StubScorer:
+    """The score is a fixed function of the pair's bytes, with many ties."""
+
+    def __init__(self, loader: StubScorerLoader) -> None:
+        self._loader = loader
+
+    def score_tokenized(
+        self,
+        tokens: TokenizedPairs,
+        *,
+        batch_tokens: int | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        while self._loader.hold and Path(self._loader.hold).exists():
+            time.sleep(0.02)
+        scores = np.empty((len(tokens), 1), np.float32)
+        for row, length in enumerate(tokens.lengths.tolist()):
+            ids, _ = tokens.padded(np.array([row]), length, 0)
+            document = bytes(ids[0, ids[0].tolist().index(257) + 1 : -1].astype(np.uint8)).decode()
+            if self._loader.fatal and document == self._loader.fatal:
+                os.kill(os.getpid(), 9)
+            scores[row] = np.nan if self._loader.nan and document == self._loader.nan else _stub_score(ids[0])
+        if on_batch is not None:
+            on_batch(len(tokens), int(tokens.lengths.sum()))
+        return scores
+
+
+def _stub_score(ids: np.ndarray) -> float:
+    return float((ids * (np.arange(len(ids)) + 1)).sum() % 17) / 16
+
+
+def stub_score(query: str, document: str, prompt: str = "") -> float:
+    """What `StubScorer` gives for the pair."""
+    one = np.zeros(1, np.int32)
+    tokens = StubPairTokenizer().tokenize([query], [document], one, one, prompt)
+    return float(StubScorer(StubScorerLoader()).score_tokenized(tokens)[0, 0])
