@@ -98,8 +98,8 @@ class SentenceNetwork(nn.Module):
                 self.first = load_classifier(spec, *loading)
             else:
                 self.first = load_transformer(spec, *loading)
-            poolings = {module.modes for module in folder.modules if isinstance(module, PoolingSpec)}
-            rewrite_layers(self.first.model, first_token=poolings <= {("cls",)})
+            poolings = {module for module in folder.modules if isinstance(module, PoolingSpec)}
+            rewrite_layers(self.first.model, first_token=poolings <= {PoolingSpec(("cls",))})
             self.positions, self.padding_id = self.first.positions, self.first.padding_id
             if packed and device.type == "cpu" and dtype != torch.float16:
                 pack_linears(self.first, dtype)

@@ -22,8 +22,9 @@ def assert_same(ours: list[list[dict[str, Any]]], theirs: list[list[dict[str, An
         scores = np.array([hit["score"] for hit in found])
         np.testing.assert_allclose(scores, [hit["score"] for hit in expected], rtol=1e-5, atol=atol)
         for one, other, score in zip(found, expected, scores, strict=True):
-            # Neighbours closer than rounding may change places.
-            assert one["corpus_id"] == other["corpus_id"] or np.sum(np.abs(scores - score) <= 2 * atol) > 1
+            # Neighbours closer than rounding may change places, also with one behind the last place.
+            near = np.abs(scores - score) <= 2 * atol
+            assert one["corpus_id"] == other["corpus_id"] or near.sum() > 1 or near[-1]
         assert all(type(hit["corpus_id"]) is int and type(hit["score"]) is float for hit in found)
 
 
