@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from st_ray.models.pair_tokenizer import PairTemplate, TokenizedPairs
-from st_ray.models.tokenizer import BareTexts, TokenizedTexts
+from st_ray.models.tokens import BareTexts, TokenizedTexts
 
 
 @dataclass(frozen=True)

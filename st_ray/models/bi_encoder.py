@@ -14,7 +14,8 @@ from st_ray.models.backend import EmbedOptions, LoadOptions, Progress, check_tok
 from st_ray.models.folder import check_weights, read_model_folder
 from st_ray.models.progress import ProgressBar
 from st_ray.models.source import resolve_model
-from st_ray.models.tokenizer import TextTokenizer, TokenizedTexts
+from st_ray.models.tokenizer import TextTokenizer
+from st_ray.models.tokens import TokenizedTexts
 from st_ray.scoring.quantization import PRECISIONS, quantize_embeddings
 
 

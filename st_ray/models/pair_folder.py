@@ -80,7 +80,7 @@ def _only_transformer(folder: Path) -> Path:
     modules = listed_modules(listing)
     kinds = [kind.rpartition(".")[2] for kind, _ in modules]
     settings = modules[0][1] / "sentence_bert_config.json"
-    task = read_object(settings).get("transformer_task") if settings.exists() else "feature-extraction"
+    task = (read_object(settings) if settings.exists() else {}).get("transformer_task", "feature-extraction")
     if kinds != ["Transformer"] or task != _TASK:
         raise ModelError(
             f"{listing} describes {', '.join(kinds)}, for {task}: no cross-encoder with a classification head",

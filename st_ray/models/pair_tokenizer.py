@@ -16,7 +16,8 @@ import numpy as np
 
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.folder import ModelFolder
-from st_ray.models.tokenizer import BareTexts, PairEncoding, TextTokenizer
+from st_ray.models.tokenizer import PairEncoding, TextTokenizer
+from st_ray.models.tokens import BareTexts
 
 
 @dataclass(frozen=True)

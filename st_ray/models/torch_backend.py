@@ -15,7 +15,7 @@ from st_ray.models.batching import Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.network import SentenceNetwork, TokenBatch
 from st_ray.models.static import StaticEmbedding
-from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.models.tokens import TokenizedTexts
 
 # A static table does so little per token that only the size of the arrays bounds its batches.
 _STATIC_TOKENS = 1 << 20

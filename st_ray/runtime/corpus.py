@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import InputError
+from st_ray.core.errors import InputError, StRayError
 from st_ray.runtime.pipeline import result_of
 from st_ray.store.readers.duplicates import HashedRows, find_duplicates, partition_hashes
 from st_ray.store.readers.plan import ShardPlan, cut_shards
@@ -22,6 +24,7 @@ IN_PROCESS_BYTES = 256 << 20
 """Inputs up to this size are scanned before Ray starts, so that a mistake in them shows at once."""
 _BYTES_PER_BUCKET = 1 << 30
 _MAX_SHOWN = 5
+_TEXT_FLAGS = re.compile(r"--(id-column|text-columns|columns)\b")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Corpus:
     Attributes:
         shards: the plan, in row order.
         rows: rows in all files, bad ones included.
-        bad_rows: rows that cannot be encoded (they are skipped; with `fail` there are none).
+        bad_rows: rows that cannot be used (they are skipped; with `fail` there are none).
         digest: content of all files in order.
         stamps: their sizes and modification stamps: equal stamps mean there is no need to scan again.
     """
@@ -96,6 +99,16 @@ def prepare_corpus(request: ScanRequest) -> Corpus:
     )
 
 
+@contextmanager
+def flags_of_a_corpus() -> Iterator[None]:
+    """Errors within name the flags of a corpus that is read beside queries (`--corpus-id-column`, …)."""
+    try:
+        yield
+    except StRayError as error:
+        error.remedy = _TEXT_FLAGS.sub(r"--corpus-\1", error.remedy)
+        raise
+
+
 def stamps_digest(files: Sequence[SourceFile]) -> str:
     """Digest of names, sizes and stamps, in order."""
     return _digest([f"{file.url}\0{file.size}\0{file.stamp}" for file in files])
@@ -157,7 +170,7 @@ def _raise_bad_rows(files: Sequence[SourceFile], scans: Sequence[FileScan], tota
         for row, reason in scan.bad
     ]
     raise InputError(
-        f"rows that cannot be encoded: {total:,}\n     " + "\n     ".join(examples[:_MAX_SHOWN]),
+        f"rows that cannot be used: {total:,}\n     " + "\n     ".join(examples[:_MAX_SHOWN]),
         "mend them, or leave them out with --on-bad-row skip (they are counted and listed)",
     )
 
@@ -174,7 +187,7 @@ def _raise_duplicates(request: ScanRequest, scans: Sequence[FileScan], pairs: Se
     lines = [f"{place(first)}, and {place(second)}" for first, second in pairs]
     raise InputError(
         f"column {request.spec.id_column!r} has the same id more than once, in:\n     " + "\n     ".join(lines),
-        "make the ids unique, leave out --id-column to number the rows, or allow it with --no-check-ids",
+        "make the ids unique, or leave out --id-column to number the rows",
     )
 
 

@@ -89,7 +89,7 @@ def open_hits(folder: str) -> Manifest:
     """The manifest of a finished folder of hits. Raises InputError if `folder` holds anything else."""
     manifest = read_manifest(folder)
     if manifest.kind != KIND:
-        raise InputError(f"{folder} holds {manifest.kind}, not hits", "name the output of jobs.search")
+        raise InputError(f"{folder} holds {manifest.kind}, not hits", "name the output of jobs.search, fuse or rerank")
     return manifest
 
 
@@ -105,7 +105,7 @@ def read_hits(folder: str, entry: ShardEntry, *, unscored: bool = False) -> pa.T
     url = fs.join(folder, "data", entry.name)
     form = next((form for form, suffix in SUFFIXES.items() if entry.name.endswith(suffix)), None)
     if form is None:
-        raise InputError(f"{url} is not one of {', '.join(SUFFIXES)}", "name the output of jobs.search")
+        raise InputError(f"{url} is not one of {', '.join(SUFFIXES)}", "name the output of jobs.search, fuse or rerank")
     rows = read_rows(url, _LAYOUT, kind=_KINDS[form])
     if len(rows.table) != entry.rows:
         raise InputError(f"{url} has {len(rows.table)} hits, its manifest says {entry.rows}", "search again")

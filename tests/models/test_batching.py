@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from st_ray.models.batching import padded_length, token_budget_batches
-from st_ray.models.tokenizer import gather_padded
+from st_ray.models.tokens import gather_padded
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=200).map(lambda values: np.array(values, np.int32))
 

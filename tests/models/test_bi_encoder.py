@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from st_ray.core.errors import ConfigError, InputError, ModelError
 from st_ray.models.bi_encoder import BiEncoder
-from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.models.tokens import TokenizedTexts
 from st_ray.scoring.quantization import quantize_embeddings
 from tests.models.tiny_models import HIDDEN, POSITIONS, TEXTS, save_tiny_backbone, save_tiny_model, save_tiny_static
 

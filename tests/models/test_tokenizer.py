@@ -12,8 +12,9 @@ import pytest
 
 from st_ray.core.errors import ConfigError, InputError, ModelError
 from st_ray.models.folder import read_model_folder
-from st_ray.models.tokenizer import TextTokenizer, TokenizedTexts
+from st_ray.models.tokenizer import TextTokenizer
 from st_ray.models.tokenizer_cache import cached_tokenizer
+from st_ray.models.tokens import TokenizedTexts
 from tests.models.tiny_models import (
     POSITIONS,
     TEXTS,

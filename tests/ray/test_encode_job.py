@@ -140,7 +140,7 @@ def test_bad_rows_are_named_or_skipped_and_listed(tmp_path: Path) -> None:
     texts: list = texts_of(30)
     texts[4], texts[17], texts[18] = None, 12, ["a"]
     source = write_jsonl(tmp_path / "c.jsonl", texts)
-    with pytest.raises(InputError, match=r"rows that cannot be encoded: 3[\s\S]*c\.jsonl, row 5: ") as error:
+    with pytest.raises(InputError, match=r"rows that cannot be used: 3[\s\S]*c\.jsonl, row 5: ") as error:
         encode(config_for(source, tmp_path / "out"), StubLoader(unloadable="before the model"))
     assert "--on-bad-row skip" in error.value.remedy
     result = encode(config_for(source, tmp_path / "out", on_bad_row="skip"), StubLoader())

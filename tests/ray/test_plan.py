@@ -57,7 +57,7 @@ def test_a_sample_stands_for_the_whole(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_mistakes_show_as_in_the_job(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="rows that cannot be encoded: 1"):
+    with pytest.raises(InputError, match="rows that cannot be used: 1"):
         planned(tmp_path, ["a", None])
     assert planned(tmp_path, ["a", None], on_bad_row="skip").bad_rows == 1
     with pytest.raises(ConfigError, match="--price-per-hour"):

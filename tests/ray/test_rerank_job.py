@@ -190,7 +190,7 @@ def test_shards_that_fail_are_named(folder: Path) -> None:
     [
         ({"hits": "nowhere"}, InputError, "nowhere"),
         ({"corpus": ("nowhere.jsonl",)}, InputError, "nowhere"),
-        ({"corpus_id_column": "number"}, InputError, "number"),
+        ({"corpus_id_column": "number"}, InputError, r"number[\s\S]*--corpus-id-column"),
         ({"hits": "{folder}/hits.run"}, InputError, "query 'q1' has the document 'd99', which has no text"),
         ({"hits": "{folder}/twice.run"}, InputError, "query 'q1' has the document 'd7' twice"),
         ({"queries": ("{folder}/blank.jsonl",)}, InputError, "'q1'"),

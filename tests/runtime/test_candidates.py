@@ -318,7 +318,7 @@ def test_a_skipped_row_has_no_text(inline: InlineRay, tmp_path: Path) -> None:
     assert prepared.skipped == {"queries": 0, "corpus": 2}
     message = refused(tmp_path, QUERIES, corpus, [("q1", ["a", "b"])], on_bad_row="skip")
     assert "'b', which has no text" in message and "2 rows were left out by --on-bad-row skip" in message
-    assert "rows that cannot be encoded: 2" in refused(tmp_path, QUERIES, corpus, [("q1", ["a"])])
+    assert "rows that cannot be used: 2" in refused(tmp_path, QUERIES, corpus, [("q1", ["a"])])
 
 
 def test_bytes_that_only_reading_shows_are_no_text(inline: InlineRay, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_documents_that_have_no_rows_or_too_many(inline: InlineRay, tmp_path: Pa
         with pytest.raises(ConfigError, match="every query would have 4 candidates; 2 are the most"):
             Case(QUERIES, CORPUS).prepare(tmp_path)
     message = refused(tmp_path, QUERIES, CORPUS, None, ([None] * 4, ["x"] * 4))
-    assert "--document-column doc: rows that cannot be encoded: 4" in message
+    assert "--document-column doc: rows that cannot be used: 4" in message
     case = Case({"q1": "one"}, CORPUS, None, (["x"], ["x", None, "y", "x"]), on_bad_row="skip", sizes=SMALL)
     assert [pair[2] for pair in pairs_of(case.prepare(tmp_path))[0]] == ["a", "d"]
 

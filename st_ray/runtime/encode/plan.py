@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import ray
 
-from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.models.tokens import TokenizedTexts
 from st_ray.runtime.compute import Compute, actors_for
 from st_ray.runtime.corpus import prepare_corpus
 from st_ray.runtime.encode.config import EncodeConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from st_ray.core.errors import ModelError
-from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.models.tokens import TokenizedTexts
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder
 from st_ray.scoring.agreement import cosines
 from st_ray.scoring.quantization import quantization_ranges

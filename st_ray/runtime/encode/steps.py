@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.core.errors import ShardError
-from st_ray.models.tokenizer import TokenizedTexts
+from st_ray.models.tokens import TokenizedTexts
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
 from st_ray.scoring.quantization import quantize_embeddings
 from st_ray.store.embeddings import parquet_bytes, part_bytes, text_digests

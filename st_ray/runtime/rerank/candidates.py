@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, stamps_digest
+from st_ray.runtime.corpus import Corpus, ScanRequest, flags_of_a_corpus, prepare_corpus, stamps_digest
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.rerank.in_document import list_candidates
@@ -182,7 +182,10 @@ def prepare_candidates(request: CandidateRequest, folder: str, lock: OutputLock)
     done = _done(request, folder, output)
     if done is not None:
         return done
-    scanned = (prepare_corpus(request.queries), prepare_corpus(request.corpus))
+    queries = prepare_corpus(request.queries)
+    with flags_of_a_corpus():
+        corpus = prepare_corpus(request.corpus)
+    scanned = (queries, corpus)
     lineage = request.lineage({"queries": scanned[0].digest, "corpus": scanned[1].digest})
     writer = _begun(output, lineage)
     pairs = _pairs(request, folder, lineage) or _stage_pairs(request, folder, lineage, *scanned)

@@ -14,6 +14,7 @@ from st_ray.core.errors import ConfigError, OutputError, StRayError
 from st_ray.runtime import pipeline
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.compute import Compute, actors_for
+from st_ray.runtime.corpus import flags_of_a_corpus
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates, text_request
 from st_ray.runtime.rerank.config import RerankConfig
@@ -110,9 +111,12 @@ def _check_places(config: RerankConfig) -> None:
 
 def _request(config: RerankConfig, folder: str, begun: Mapping[str, Any]) -> CandidateRequest:
     """What is to be paired; `shard_pairs` is 0 where only the machines can tell."""
+    queries = text_request(config.queries, config.read_spec(), config.on_bad_row, folder)
+    with flags_of_a_corpus():
+        corpus = text_request(config.corpus, config.corpus_read_spec(config.quotes), config.on_bad_row, folder)
     return CandidateRequest(
-        queries=text_request(config.queries, config.read_spec(), config.on_bad_row, folder),
-        corpus=text_request(config.corpus, config.corpus_read_spec(config.quotes), config.on_bad_row, folder),
+        queries=queries,
+        corpus=corpus,
         hits=None if config.hits is None else open_hit_set(config.hits),
         document_column=config.document_column,
         shard_pairs=config.shard_pairs or begun.get("shard_pairs", 0),

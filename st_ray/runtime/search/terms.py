@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 
 from st_ray.runtime.clock import Laps
-from st_ray.runtime.corpus import ScanRequest, prepare_corpus, stamps_digest
+from st_ray.runtime.corpus import ScanRequest, flags_of_a_corpus, prepare_corpus, stamps_digest
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import Row, result_of, task_of
 from st_ray.runtime.resources import cluster_nodes
@@ -51,7 +51,8 @@ def count_terms(config: SearchConfig, request: ScanRequest, words: Words, folder
     with output.lock() as lock:
         if not request.small:
             session.enter_context(ray_session(config.address, debug=config.debug))
-        corpus = prepare_corpus(request)
+        with flags_of_a_corpus():
+            corpus = prepare_corpus(request)
         lineage = _lineage(request, words, corpus.digest)
         writer = output.begin(lineage)
         session.enter_context(ray_session(config.address, debug=config.debug))

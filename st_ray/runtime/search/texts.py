@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.corpus import Corpus, ScanRequest
+from st_ray.runtime.corpus import Corpus, ScanRequest, flags_of_a_corpus
 from st_ray.runtime.search.base import Queries, QueryBlock
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.search.lexical import Words
@@ -21,7 +21,8 @@ from st_ray.store.readers.spec import ReadSpec
 
 def corpus_request(config: SearchConfig, staging: str) -> ScanRequest:
     """The scan of --bm25; compressed texts are re-cut into the folder `staging`. Raises what `query_request` raises."""
-    files, spec = _resolve("--bm25", config.bm25, config.corpus_read_spec(config.quotes))
+    with flags_of_a_corpus():
+        files, spec = _resolve("--bm25", config.bm25, config.corpus_read_spec(config.quotes))
     return ScanRequest(files, spec, config.bm25_shard_rows, staging, config.on_bad_row)
 
 
