@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from st_ray.runtime.encode.job import encode
 from tests.conftest import ROOT
-from tests.ray.corpora import assert_holds, part_bytes_of, texts_of, write_jsonl
-from tests.stubs import stub_embeddings
+from tests.ray.corpora import assert_holds, config_for, part_bytes_of, texts_of, write_jsonl
+from tests.stubs import StubLoader, stub_embeddings
+
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 ROWS = 60
 
@@ -24,10 +27,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def undisturbed(local_ray: None, source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert _drive(source, out).wait(timeout=120) == 0
+    _finish(source, out)
     return part_bytes_of(out)
+
+
+def _finish(source: str, out: Path) -> None:
+    """The same job to its end, in this process."""
+    encode(config_for(source, out), StubLoader())
 
 
 def _drive(source: str, out: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -56,7 +64,7 @@ def test_killed_before_the_first_commit(source: str, tmp_path: Path, undisturbed
     driver.wait()
     assert _commits(out) == 0
     hold.unlink()
-    assert _drive(source, out).wait(timeout=120) == 0
+    _finish(source, out)
     assert_holds(out, texts_of(ROWS))
     assert part_bytes_of(out) == undisturbed
 
@@ -69,7 +77,7 @@ def test_killed_between_commits(source: str, tmp_path: Path, undisturbed: dict[s
     driver.wait()
     assert 2 <= _commits(out) < ROWS // 10
     assert not (out / "manifest.json").exists()
-    assert _drive(source, out).wait(timeout=120) == 0
+    _finish(source, out)
     assert_holds(out, texts_of(ROWS))
     assert part_bytes_of(out) == undisturbed
 
@@ -80,7 +88,7 @@ def test_killed_before_the_manifest(source: str, tmp_path: Path, undisturbed: di
     assert driver.wait(timeout=120) == -signal.SIGKILL
     assert _commits(out) == ROWS // 10
     assert not (out / "manifest.json").exists()
-    assert _drive(source, out).wait(timeout=120) == 0
+    _finish(source, out)
     assert_holds(out, texts_of(ROWS))
     assert part_bytes_of(out) == undisturbed
 
