@@ -3,7 +3,8 @@
     python -m benchmarks.rerank --data BEIR_FOLDER --cross-encoder MODEL
 
 The candidates are the 100 best of BM25 for each query. Rates are of pairs a second; `whole job` counts from the command
-to its end, `steady` from the first committed shard on. The peer's loop is timed without loading its model.
+to its end, `scoring` from the start of the stage, whose actors load their model first. The peer's loop is timed without
+loading its model.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Timed:
     pairs: int
     seconds: float
     scores: pa.Table
-    steady: float = 0.0
+    scoring: float = 0.0
     tokens: int = 0
 
     @property
@@ -109,8 +110,8 @@ def run_job(data: Path, model: str, hits: Path, output: Path, backend: str, dtyp
     job("rerank", "--hits", str(hits), *texts, *how, "--output", str(output))
     seconds = time.perf_counter() - begun
     run = read_manifest(str(output)).run
-    steady = run["pairs_per_second_after_first_commit"]
-    return Timed(f"{backend} {dtype}", run["pairs"], seconds, pq.read_table(output / "data"), steady, run["tokens"])
+    scoring = run["pairs"] / run["rerank_seconds"]
+    return Timed(f"{backend} {dtype}", run["pairs"], seconds, pq.read_table(output / "data"), scoring, run["tokens"])
 
 
 def run_peer(data: Path, model: str, hits: Path, output: Path) -> Timed:
@@ -156,16 +157,16 @@ def report(found: list[Timed], config: object, peaks: dict[str, float]) -> None:
     peer = found[0]
     expected = by_pair(peer.scores)
     print(f"\n{peer.pairs:,} pairs; ratios to the peer's {peer.rate:,.1f} pairs/s")
-    titles = ("whole job", "ratio", "steady", "ratio", "of peak", "max diff", "correlation")
+    titles = ("whole job", "ratio", "scoring", "ratio", "of peak", "max diff", "correlation")
     print(
         " " * 22 + "".join(f"{title:>{width}}" for title, width in zip(titles, (10, 7, 9, 7, 9, 10, 13), strict=True))
     )
     for one in found[1:]:
         scores = by_pair(one.scores)
         length = one.tokens / one.pairs
-        share = one.steady * length * flops_per_token(config, length) / peaks[one.name.split()[1]]
+        share = one.scoring * length * flops_per_token(config, length) / peaks[one.name.split()[1]]
         print(
-            f"{one.name:22}{one.rate:10,.1f}{one.rate / peer.rate:7.2f}{one.steady:9,.1f}{one.steady / peer.rate:7.2f}"
+            f"{one.name:22}{one.rate:10,.1f}{one.rate / peer.rate:7.2f}{one.scoring:9,.1f}{one.scoring / peer.rate:7.2f}"
             f"{share:9.0%}{np.abs(scores - expected).max():10.1e}{rank_correlation(scores, expected):13.6f}"
         )
 
