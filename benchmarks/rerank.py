@@ -166,7 +166,8 @@ def report(found: list[Timed], config: object, peaks: dict[str, float]) -> None:
         length = one.tokens / one.pairs
         share = one.scoring * length * flops_per_token(config, length) / peaks[one.name.split()[1]]
         print(
-            f"{one.name:22}{one.rate:10,.1f}{one.rate / peer.rate:7.2f}{one.scoring:9,.1f}{one.scoring / peer.rate:7.2f}"
+            f"{one.name:22}{one.rate:10,.1f}{one.rate / peer.rate:7.2f}"
+            f"{one.scoring:9,.1f}{one.scoring / peer.rate:7.2f}"
             f"{share:9.0%}{np.abs(scores - expected).max():10.1e}{rank_correlation(scores, expected):13.6f}"
         )
 
