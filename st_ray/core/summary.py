@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def render_summary(title: str, lines: Mapping[str, str]) -> str:
     """A title and aligned `name  value` lines."""
     width = max(map(len, lines), default=0)
     return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in lines.items())])
+
+
+def start_up_line(seconds: Mapping[str, float]) -> str:
+    """Where the seconds up to the first commit went."""
+    laps = ", ".join(f"{name} {count:.1f}" for name, count in seconds.items())
+    return f"{sum(seconds.values()):.1f} s to the first commit: {laps}"
+
+
+def actors_line(run: Mapping[str, Any]) -> str:
+    """How many actors ran, by the figures of a run."""
+    gpus = f", {run['gpus_per_actor']:g} GPUs each" if run["gpus_per_actor"] else ""
+    return f"{run['actors']} x {run['threads_per_actor']} threads{gpus}"
 
 
 def human_bytes(count: float) -> str:

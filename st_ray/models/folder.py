@@ -100,6 +100,21 @@ def read_model_folder(path: str | Path) -> ModelFolder:
     return model
 
 
+def read_prompts(
+    file: Path, settings: Mapping[str, Any], known: Mapping[str, str]
+) -> tuple[dict[str, str], str | None]:
+    """The prompts in `settings`, read from `file`, beside those `known`, and the name of the default one.
+
+    Raises:
+        ModelError: there is no prompt of that name.
+    """
+    prompts = dict(known) | {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
+    default = settings.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise ModelError(f"{file} names the default prompt {default!r}, but has only {sorted(prompts)}")
+    return prompts, default
+
+
 def check_weights(folder: ModelFolder, allow_pickle: bool = False) -> None:
     """Find missing, truncated or only pickled weight files of every module, by size and header alone.
 
@@ -129,10 +144,7 @@ def _model_settings(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
         raise ModelError(f"{file} describes a {kind}, not a model for sentence embeddings", "use an embedding model")
-    prompts = {"query": "", "document": ""} | {k: v or "" for k, v in (settings.get("prompts") or {}).items()}
-    default = settings.get("default_prompt_name")
-    if default is not None and default not in prompts:
-        raise ModelError(f"{file} names the default prompt {default!r}, but has only {sorted(prompts)}")
+    prompts, default = read_prompts(file, settings, {"query": "", "document": ""})
     similarity = settings.get("similarity_fn_name")
     return {
         "prompts": prompts,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from st_ray.core.errors import ModelError
-from st_ray.models.folder import ModelFolder
+from st_ray.models.folder import ModelFolder, read_prompts
 from st_ray.models.specs import ClassifierSpec, listed_modules, read_classifier, read_object
 
 SIGMOID = "torch.nn.modules.activation.Sigmoid"
@@ -59,10 +59,7 @@ def read_pair_folder(path: str | Path) -> PairFolder:
     _require_head(place, config)
     file = folder / "config_sentence_transformers.json"
     settings = read_object(file) if file.exists() else {}
-    prompts = {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
-    default = settings.get("default_prompt_name")
-    if default is not None and default not in prompts:
-        raise ModelError(f"{file} names the default prompt {default!r}, but has only {sorted(prompts)}")
+    prompts, default = read_prompts(file, settings, {})
     return PairFolder(ModelFolder(folder, (spec,), prompts, default), _activation(settings, config, spec.labels))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from st_ray.core.errors import InputError, StRayError
 from st_ray.runtime.pipeline import result_of
+from st_ray.store.lineage import Lineage
 from st_ray.store.readers.duplicates import HashedRows, find_duplicates, partition_hashes
 from st_ray.store.readers.plan import ShardPlan, cut_shards
 from st_ray.store.readers.scan import FileScan, scan_file
@@ -107,6 +108,17 @@ def flags_of_a_corpus() -> Iterator[None]:
     except StRayError as error:
         error.remedy = _TEXT_FLAGS.sub(r"--corpus-\1", error.remedy)
         raise
+
+
+def reading_lineage(spec: ReadSpec, on_bad_row: str) -> Lineage:
+    """What of the texts is read, and how."""
+    return {
+        "id_column": spec.id_column,
+        "text_columns": list(spec.text_columns),
+        "columns": list(spec.columns or ()),
+        "quotes": spec.quotes,
+        "on_bad_row": on_bad_row,
+    }
 
 
 def stamps_digest(files: Sequence[SourceFile]) -> str:

@@ -12,9 +12,9 @@ import ray
 from st_ray.runtime import pipeline
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.compute import Compute, actors_for
-from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, stamps_digest
+from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, reading_lineage, stamps_digest
 from st_ray.runtime.encode.config import EncodeConfig
-from st_ray.runtime.encode.model import ModelFacts, injected_model, inspect_model
+from st_ray.runtime.encode.model import injected_model, inspect_model
 from st_ray.runtime.encode.prepare import scan_request
 from st_ray.runtime.encode.reference import (
     FOR_COSINE,
@@ -27,6 +27,7 @@ from st_ray.runtime.encode.reference import (
 from st_ray.runtime.encode.reuse import check_same_embeddings, find_matches
 from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize, TokenEncoder
 from st_ray.runtime.meter import Meter
+from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context, ray_session
@@ -106,7 +107,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
 
 
 def _finished(
-    output: OutputFolder, config: EncodeConfig, request: ScanRequest, model: ModelFacts, compute: Compute
+    output: OutputFolder, config: EncodeConfig, request: ScanRequest, model: ModelFacts[EncoderLoader], compute: Compute
 ) -> Manifest | None:
     """The manifest of an output that needs no work, found without scanning the input again."""
     manifest = output.manifest()
@@ -117,22 +118,18 @@ def _finished(
 
 
 def _lineage(
-    config: EncodeConfig, request: ScanRequest, model: ModelFacts, compute: Compute, input_digest: str
+    config: EncodeConfig, request: ScanRequest, model: ModelFacts[EncoderLoader], compute: Compute, input_digest: str
 ) -> Lineage:
     return {
         "input": input_digest,
-        "id_column": request.spec.id_column,
-        "text_columns": list(request.spec.text_columns),
-        "columns": list(request.spec.columns or ()),
-        "quotes": request.spec.quotes,
-        "on_bad_row": config.on_bad_row,
+        **reading_lineage(request.spec, config.on_bad_row),
         "shard_rows": config.shard_rows,
         "keep_text": config.keep_text,
         **_made_by(model, compute),
     }
 
 
-def _made_by(model: ModelFacts, compute: Compute) -> Lineage:
+def _made_by(model: ModelFacts[EncoderLoader], compute: Compute) -> Lineage:
     """What makes an embedding out of a text."""
     return {**model.settings, "backend": compute.backend, "dtype": compute.dtype}
 
@@ -143,7 +140,7 @@ class _Run:
 
     config: EncodeConfig
     corpus: Corpus
-    model: ModelFacts
+    model: ModelFacts[EncoderLoader]
     compute: Compute
     reused: Manifest | None
 

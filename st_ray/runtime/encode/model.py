@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from st_ray.models.backend import check_openvino
-from st_ray.models.folder import ModelFolder, check_weights, read_model_folder
+from st_ray.models.folder import check_weights, read_model_folder
 from st_ray.models.source import model_digest, resolve_model
-from st_ray.runtime.compute import FLOAT32, OWN, Compute, begun_compute, choose_compute
+from st_ray.runtime.compute import FLOAT32, Compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, Tokenizer
-from st_ray.runtime.model_files import actor_bytes, same_model
-from st_ray.runtime.resources import Node
+from st_ray.runtime.model_facts import ModelFacts, actor_bytes, same_model
 
 
 @dataclass(frozen=True)
@@ -55,47 +52,7 @@ class ModelLoader:
         )
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """A checked model: how workers load it, the prompt to use, and what identifies its embeddings.
-
-    Attributes:
-        settings: everything of the model and its settings that changes an embedding, but for how it is computed.
-        about: what a reader of the store wants to know.
-        folder: None for an encoder of the caller's own, which computes as it likes.
-        actor_bytes: memory that an actor with this model takes, roughly.
-    """
-
-    loader: EncoderLoader
-    prompt: str
-    settings: Mapping[str, Any]
-    about: Mapping[str, Any]
-    folder: ModelFolder | None = None
-    actor_bytes: int = 0
-
-    def begun_compute(self, config: EncodeConfig, begun: Mapping[str, Any] | None) -> Compute | None:
-        """How it is computed, as far as that is known before the machines are (see `compute.begun_compute`).
-
-        Raises:
-            ConfigError: it cannot be computed so.
-        """
-        if self.folder is None:
-            return OWN
-        compute = begun_compute(config, begun)
-        if compute is not None and compute.backend == "openvino":
-            check_openvino(self.folder, compute.dtype)
-        return compute
-
-    def choose_compute(self, config: EncodeConfig, gpu: bool, nodes: Sequence[Node]) -> Compute:
-        """How it is computed on these machines (see `compute.choose_compute`)."""
-        return OWN if self.folder is None else choose_compute(config, self.folder, gpu, nodes)
-
-    def loader_for(self, compute: Compute) -> EncoderLoader:
-        """The loader of an encoder that computes so."""
-        return replace(self.loader, compute=compute) if isinstance(self.loader, ModelLoader) else self.loader
-
-
-def inspect_model(config: EncodeConfig) -> ModelFacts:
+def inspect_model(config: EncodeConfig) -> ModelFacts[EncoderLoader]:
     """Check the model folder without loading weights.
 
     Raises:
@@ -119,7 +76,7 @@ def inspect_model(config: EncodeConfig) -> ModelFacts:
     return ModelFacts(loader, prompt, _settings(config, digest, prompt), about, folder, actor_bytes(path))
 
 
-def injected_model(config: EncodeConfig, loader: EncoderLoader) -> ModelFacts:
+def injected_model(config: EncodeConfig, loader: EncoderLoader) -> ModelFacts[EncoderLoader]:
     """A caller's own encoder: its `repr` stands for the model's content."""
     prompt = config.prompt or ""
     return ModelFacts(loader, prompt, _settings(config, repr(loader), prompt), {"model": repr(loader)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from st_ray.core.summary import human_bytes, human_seconds, render_summary
+from st_ray.core.summary import actors_line, human_bytes, human_seconds, render_summary, start_up_line
 from st_ray.runtime.encode.plan import EncodePlan
 from st_ray.runtime.result import JobResult
 
@@ -39,18 +39,12 @@ def encode_summary(result: JobResult, imports: float = 0.0) -> str:
     model_rate = run["tokens"] / max(run["model_seconds"], 1e-9)
     lines |= {
         "this run": f"{run['rows']:,} rows, {run['tokens']:,} tokens in {human_seconds(imports + run['seconds'])}",
-        "start-up": _start_up({**({"imports": imports} if imports else {}), **run["start_up_seconds"]}),
+        "start-up": start_up_line({**({"imports": imports} if imports else {}), **run["start_up_seconds"]}),
         "rate": f"{rate:,.0f} rows/s; the model {model_rate:,.0f} tokens/s an actor",
-        "actors": f"{run['actors']} x {run['threads_per_actor']} threads"
-        + (f", {run['gpus_per_actor']:g} GPUs each" if run["gpus_per_actor"] else ""),
+        "actors": actors_line(run),
         "open with": f"pyarrow.parquet.read_table('{result.folder}/data')",
     }
     return render_summary("encode: complete", lines)
-
-
-def _start_up(laps: dict[str, float]) -> str:
-    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in laps.items())
-    return f"{sum(laps.values()):.1f} s to the first commit: {parts}"
 
 
 def plan_summary(plan: EncodePlan) -> str:

@@ -18,7 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.corpus import Corpus, ScanRequest, flags_of_a_corpus, prepare_corpus, stamps_digest
+from st_ray.runtime.corpus import (
+    Corpus,
+    ScanRequest,
+    flags_of_a_corpus,
+    prepare_corpus,
+    reading_lineage,
+    stamps_digest,
+)
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.rerank.in_document import list_candidates
@@ -83,8 +90,11 @@ class CandidateRequest:
             "corpus": digests["corpus"],
             "document_column": self.document_column,
             "shard_pairs": self.shard_pairs,
-            **{f"queries_{name}": value for name, value in _reading(self.queries).items()},
-            **{f"corpus_{name}": value for name, value in _reading(self.corpus).items()},
+            **{
+                f"{side}_{name}": value
+                for side, request in (("queries", self.queries), ("corpus", self.corpus))
+                for name, value in reading_lineage(request.spec, request.on_bad_row).items()
+            },
         }
 
 
@@ -232,17 +242,6 @@ def read_candidates(shard: CandidateShard) -> CandidateBlock:
         texts=read_staged_texts(shard.document_files, shard.slot, len(distinct)),
         text_of=text_of,
     )
-
-
-def _reading(request: ScanRequest) -> dict[str, Any]:
-    spec = request.spec
-    return {
-        "id_column": spec.id_column,
-        "text_columns": list(spec.text_columns),
-        "columns": list(spec.columns or ()),
-        "quotes": spec.quotes,
-        "on_bad_row": request.on_bad_row,
-    }
 
 
 def _begun(output: OutputFolder, lineage: Lineage) -> Writer:

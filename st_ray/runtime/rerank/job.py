@@ -16,9 +16,10 @@ from st_ray.runtime.clock import Laps
 from st_ray.runtime.compute import Compute, actors_for
 from st_ray.runtime.corpus import flags_of_a_corpus
 from st_ray.runtime.meter import Meter
+from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates, text_request
 from st_ray.runtime.rerank.config import RerankConfig
-from st_ray.runtime.rerank.model import ScorerFacts, injected_scorer, inspect_cross_encoder
+from st_ray.runtime.rerank.model import injected_scorer, inspect_cross_encoder
 from st_ray.runtime.rerank.reference import make_pair_reference, measure_correlation
 from st_ray.runtime.rerank.steps import PairScorer, RankHits, ReadPairs, ScorePairs, ScorerLoader
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
@@ -123,7 +124,9 @@ def _request(config: RerankConfig, folder: str, begun: Mapping[str, Any]) -> Can
     )
 
 
-def _lineage(config: RerankConfig, request: CandidateRequest, model: ScorerFacts, compute: Compute) -> Lineage:
+def _lineage(
+    config: RerankConfig, request: CandidateRequest, model: ModelFacts[ScorerLoader], compute: Compute
+) -> Lineage:
     # Which texts they are is settled once they have been read.
     pairs = request.lineage({"queries": TEXTS, "corpus": TEXTS})
     return {
@@ -154,7 +157,7 @@ class _Run:
 
     config: RerankConfig
     candidates: Candidates
-    model: ScorerFacts
+    model: ModelFacts[ScorerLoader]
     compute: Compute
 
     def stage(self, actors: ActorPlan, meter: Meter) -> Stage:
@@ -214,6 +217,9 @@ def _figures(
     result: StageResult, totals: Mapping[str, float], actors: ActorPlan, start_up: dict[str, float]
 ) -> dict[str, Any]:
     """Counts and rates of this run; what an earlier run had committed is not in them."""
+    # Of few shards, all are nearly done when the first one is.
+    many = len(result.fresh) > 4 * actors.maximum
+    rate = result.steady_rate if many else result.rows / max(result.seconds, 1e-9)
     return {
         "actors": actors.maximum,
         "threads_per_actor": actors.threads,
@@ -225,6 +231,5 @@ def _figures(
         "seconds": round(sum(start_up.values()) + result.seconds, 3),
         "rerank_seconds": round(result.seconds, 3),
         "model_seconds": round(totals.get("seconds", 0.0), 3),
-        # Of few shards, all are nearly done when the first one is.
-        "pairs_per_second_after_first_commit": round(result.steady_rate, 1) * (len(result.fresh) > 4 * actors.maximum),
+        "pairs_per_second": round(rate, 1),
     }

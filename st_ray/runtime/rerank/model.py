@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from st_ray.core.errors import ModelError
 from st_ray.models.activation import NAMED
-from st_ray.models.backend import check_openvino
 from st_ray.models.folder import check_weights
-from st_ray.models.pair_folder import PairFolder, read_pair_folder
+from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.source import model_digest, resolve_model
-from st_ray.runtime.compute import FLOAT32, OWN, Compute, begun_compute, choose_compute
-from st_ray.runtime.model_files import actor_bytes, same_model
+from st_ray.runtime.compute import FLOAT32, Compute
+from st_ray.runtime.model_facts import ModelFacts, actor_bytes, same_model
 from st_ray.runtime.rerank.config import RerankConfig
 from st_ray.runtime.rerank.steps import PairScorer, PairTokenizer, ScorerLoader
-from st_ray.runtime.resources import Node
 
 
 @dataclass(frozen=True)
@@ -59,43 +56,7 @@ class CrossEncoderLoader:
         )
 
 
-@dataclass(frozen=True)
-class ScorerFacts:
-    """A checked cross-encoder.
-
-    Attributes:
-        settings: everything of the model and its settings that changes a score, but for how it is computed.
-        about: what a reader of the hits wants to know.
-        folder: None for a scorer of the caller's own, which computes as it likes.
-        actor_bytes: memory that an actor with this model takes, roughly.
-    """
-
-    loader: ScorerLoader
-    prompt: str
-    settings: Mapping[str, Any]
-    about: Mapping[str, Any]
-    folder: PairFolder | None = None
-    actor_bytes: int = 0
-
-    def begun_compute(self, config: RerankConfig, begun: Mapping[str, Any] | None) -> Compute | None:
-        """How it is computed, as far as that is known before the machines are. Raises ConfigError if it cannot be."""
-        if self.folder is None:
-            return OWN
-        compute = begun_compute(config, begun)
-        if compute is not None and compute.backend == "openvino":
-            check_openvino(self.folder.model, compute.dtype)
-        return compute
-
-    def choose_compute(self, config: RerankConfig, gpu: bool, nodes: Sequence[Node]) -> Compute:
-        """How it is computed on these machines (see `compute.choose_compute`)."""
-        return OWN if self.folder is None else choose_compute(config, self.folder.model, gpu, nodes)
-
-    def loader_for(self, compute: Compute) -> ScorerLoader:
-        """The loader of a scorer that computes so."""
-        return replace(self.loader, compute=compute) if isinstance(self.loader, CrossEncoderLoader) else self.loader
-
-
-def inspect_cross_encoder(config: RerankConfig) -> ScorerFacts:
+def inspect_cross_encoder(config: RerankConfig) -> ModelFacts[ScorerLoader]:
     """Check the model folder without loading weights.
 
     Raises:
@@ -122,14 +83,16 @@ def inspect_cross_encoder(config: RerankConfig) -> ScorerFacts:
         allow_pickle=config.allow_pickle,
     )
     about = {"cross_encoder": config.cross_encoder, "activation": activation.rpartition(".")[2]}
-    return ScorerFacts(loader, prompt, _settings(config, digest, activation, prompt), about, folder, actor_bytes(path))
+    return ModelFacts(
+        loader, prompt, _settings(config, digest, activation, prompt), about, folder.model, actor_bytes(path)
+    )
 
 
-def injected_scorer(config: RerankConfig, loader: ScorerLoader) -> ScorerFacts:
+def injected_scorer(config: RerankConfig, loader: ScorerLoader) -> ModelFacts[ScorerLoader]:
     """A caller's own scorer: its `repr` stands for the model's content."""
     prompt = config.prompt or ""
     about = {"cross_encoder": repr(loader), "activation": "its own"}
-    return ScorerFacts(loader, prompt, _settings(config, repr(loader), "", prompt), about)
+    return ModelFacts(loader, prompt, _settings(config, repr(loader), "", prompt), about)
 
 
 def _settings(config: RerankConfig, digest: str, activation: str, prompt: str) -> dict[str, Any]:

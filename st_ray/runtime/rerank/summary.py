@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from st_ray.core.summary import human_seconds, render_summary
+from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
 from st_ray.runtime.result import JobResult
 
 
@@ -28,13 +28,10 @@ def rerank_summary(result: JobResult) -> str:
     if run["shards_done_before"]:
         lines["resumed"] = f"{run['shards_done_before']:,} shards were committed by an earlier run"
     model_rate = run["tokens"] / max(run["model_seconds"], 1e-9)
-    rate = run["pairs_per_second_after_first_commit"] or run["pairs"] / max(run["rerank_seconds"], 1e-9)
-    start = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["start_up_seconds"].items())
     lines |= {
         "this run": f"{run['pairs']:,} pairs, {run['tokens']:,} tokens in {human_seconds(run['seconds'])}",
-        "start-up": f"{sum(run['start_up_seconds'].values()):.1f} s to the first commit: {start}",
-        "rate": f"{rate:,.1f} pairs/s; the model {model_rate:,.0f} tokens/s an actor",
-        "actors": f"{run['actors']} x {run['threads_per_actor']} threads"
-        + (f", {run['gpus_per_actor']:g} GPUs each" if run["gpus_per_actor"] else ""),
+        "start-up": start_up_line(run["start_up_seconds"]),
+        "rate": f"{run['pairs_per_second']:,.1f} pairs/s; the model {model_rate:,.0f} tokens/s an actor",
+        "actors": actors_line(run),
     }
     return render_summary("rerank: complete", lines)

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
-from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus
+from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, reading_lineage
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.resources import ActorPlan, cluster_can_grow, cluster_nodes, plan_actors
 from st_ray.runtime.search.base import TERMS, Ready
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.pool import Searcher, Share, consecutive
 from st_ray.runtime.search.terms import count_terms
-from st_ray.runtime.search.texts import corpus_request, query_request, text_lineage, text_queries
+from st_ray.runtime.search.texts import ReadWords, corpus_request, query_request, text_queries
 from st_ray.runtime.session import ray_session
 from st_ray.search.lexical import Bm25, LexicalSearcher, Words
 from st_ray.store import fs
@@ -59,9 +59,9 @@ class LexicalSearch:
             session.enter_context(ray_session(config.address, debug=config.debug))
         scanned = prepare_corpus(request)
         if request.small:
-            queries = text_queries(scanned, config.on_bad_row, words)
-            for shard in queries.shards:
-                queries.read(shard)  # an empty one shows before the corpus is counted
+            reader = ReadWords(scanned.spec, config.on_bad_row, words)
+            for shard in scanned.shards:
+                reader.texts(shard)  # an empty one shows before the corpus is counted
         return cls(config, corpus, scanned, words)
 
     @property
@@ -75,7 +75,7 @@ class LexicalSearch:
             "k1": config.bm25_k1,
             "b": config.bm25_b,
             "queries": self.queries.digest,
-            **text_lineage(self.queries.spec, config.on_bad_row),
+            **reading_lineage(self.queries.spec, config.on_bad_row),
             "top_k": config.top_k,
             "format": config.format,
             "shard_rows": config.shard_rows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from st_ray.core.summary import human_seconds, render_summary
+from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.base import TERMS
 from st_ray.store.output import REJECTS
@@ -31,12 +31,10 @@ def search_summary(result: JobResult) -> str:
         return render_summary("search: complete already, nothing to do", lines)
     if run["shards_done_before"]:
         lines["resumed"] = f"{run['shards_done_before']:,} shards were committed by an earlier run"
-    start = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["start_up_seconds"].items())
     lines |= {
         "this run": f"{run['queries']:,} queries in {human_seconds(run['seconds'])}",
-        "start-up": f"{sum(run['start_up_seconds'].values()):.1f} s to the first commit: {start}",
+        "start-up": start_up_line(run["start_up_seconds"]),
         "rate": f"{run['queries'] / max(run['search_seconds'], 1e-9):,.0f} queries/s",
-        "actors": f"{run['actors']} x {run['threads_per_actor']} threads"
-        + (f", {run['gpus_per_actor']:g} GPUs each" if run["gpus_per_actor"] else ""),
+        "actors": actors_line(run),
     }
     return render_summary("search: complete", lines)

@@ -11,13 +11,13 @@ import pyarrow as pa
 import ray
 
 from st_ray.runtime.clock import Laps
-from st_ray.runtime.corpus import ScanRequest, flags_of_a_corpus, prepare_corpus, stamps_digest
+from st_ray.runtime.corpus import ScanRequest, flags_of_a_corpus, prepare_corpus, reading_lineage, stamps_digest
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import Row, result_of, task_of
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.search.answer import left_out
 from st_ray.runtime.search.config import SearchConfig
-from st_ray.runtime.search.texts import describe_rows, text_lineage
+from st_ray.runtime.search.texts import describe_rows
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, run_stage
 from st_ray.search.lexical import LIBRARY, Words, frequencies_of, merged_frequencies
@@ -95,7 +95,7 @@ def count_terms(config: SearchConfig, request: ScanRequest, words: Words, folder
 def _lineage(request: ScanRequest, words: Words, digest: str) -> Lineage:
     return {
         "input": digest,
-        **text_lineage(request.spec, request.on_bad_row),
+        **reading_lineage(request.spec, request.on_bad_row),
         "shard_rows": request.shard_rows,
         "stopwords": words.stopwords,
         "stemmer": words.stemmer,

@@ -14,7 +14,7 @@ from st_ray.search.lexical import Words
 from st_ray.store import fs
 from st_ray.store.manifest import MANIFEST
 from st_ray.store.readers.plan import ShardPlan
-from st_ray.store.readers.read import read_shard
+from st_ray.store.readers.read import TextBlock, read_shard
 from st_ray.store.readers.sources import resolve_inputs
 from st_ray.store.readers.spec import ReadSpec
 
@@ -38,17 +38,6 @@ def _resolve(flag: str, named: Sequence[str], spec: ReadSpec) -> tuple[Any, Read
             raise InputError(f"{flag} {place} is the output of a job, not texts", "name files, folders or globs")
     files, spec = resolve_inputs(named, spec)
     return tuple(files), spec
-
-
-def text_lineage(spec: ReadSpec, on_bad_row: str) -> dict[str, Any]:
-    """What of the texts is read, and how."""
-    return {
-        "id_column": spec.id_column,
-        "text_columns": list(spec.text_columns),
-        "columns": list(spec.columns or ()),
-        "quotes": spec.quotes,
-        "on_bad_row": on_bad_row,
-    }
 
 
 def text_queries(corpus: Corpus, on_bad_row: Literal["fail", "skip"], words: Words) -> Queries:
@@ -76,7 +65,12 @@ class ReadWords:
     words: Words
 
     def __call__(self, shard: ShardPlan) -> QueryBlock:
-        """The queries; raises InputError for an empty one."""
+        """The queries; raises what `texts` raises."""
+        block = self.texts(shard)
+        return QueryBlock(block.ids, self.words.of(block.texts), shard.first_row, block.rejects)
+
+    def texts(self, shard: ShardPlan) -> TextBlock:
+        """The queries as they are read; raises InputError for an empty one."""
         block = read_shard(shard, self.spec, on_bad_row=self.on_bad_row)
         for position, text in enumerate(block.texts):
             if not text.strip():
@@ -84,4 +78,4 @@ class ReadWords:
                     f"query {block.ids[position].as_py()!r} (row {block.rows[position] + 1:,}) is empty",
                     "give it a text, or leave the row out",
                 )
-        return QueryBlock(block.ids, self.words.of(block.texts), shard.first_row, block.rejects)
+        return block

@@ -1,0 +1,87 @@
+"""What the driver must know of a model before workers load it: one name, one content, and how it is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from st_ray.core.errors import ModelError
+from st_ray.models.backend import check_openvino
+from st_ray.models.folder import ModelFolder
+from st_ray.models.source import model_digest, resolve_model
+from st_ray.runtime.compute import OWN, Compute, begun_compute, choose_compute
+from st_ray.runtime.config import ModelConfig
+from st_ray.runtime.resources import Node
+
+Loader = TypeVar("Loader")
+
+
+@dataclass(frozen=True)
+class ModelFacts(Generic[Loader]):
+    """A checked model: how workers load it, the prompt to use, and what identifies its results.
+
+    Attributes:
+        loader: of a model folder it has a field `compute`.
+        settings: everything of the model and its settings that changes a result, but for how it is computed.
+        about: what a reader of the output wants to know.
+        folder: None for a model of the caller's own, which computes as it likes.
+        actor_bytes: memory that an actor with this model takes, roughly.
+    """
+
+    loader: Loader
+    prompt: str
+    settings: Mapping[str, Any]
+    about: Mapping[str, Any]
+    folder: ModelFolder | None = None
+    actor_bytes: int = 0
+
+    def begun_compute(self, config: ModelConfig, begun: Mapping[str, Any] | None) -> Compute | None:
+        """How it is computed, as far as that is known before the machines are (see `compute.begun_compute`).
+
+        Raises:
+            ConfigError: it cannot be computed so.
+        """
+        if self.folder is None:
+            return OWN
+        compute = begun_compute(config, begun)
+        if compute is not None and compute.backend == "openvino":
+            check_openvino(self.folder, compute.dtype)
+        return compute
+
+    def choose_compute(self, config: ModelConfig, gpu: bool, nodes: Sequence[Node]) -> Compute:
+        """How it is computed on these machines (see `compute.choose_compute`)."""
+        return OWN if self.folder is None else choose_compute(config, self.folder, gpu, nodes)
+
+    def loader_for(self, compute: Compute) -> Loader:
+        """The loader of a model that computes so."""
+        if self.folder is None:
+            return self.loader
+        loader: Any = self.loader
+        changed: Loader = dataclasses.replace(loader, compute=compute)
+        return changed
+
+
+def same_model(model: str, digest: str) -> Path:
+    """The local folder of `model`, fetched if this machine lacks it.
+
+    Raises:
+        ModelError: it is not the one whose content has this digest.
+    """
+    path = resolve_model(model)
+    if model_digest(path) != digest:
+        raise ModelError(
+            f"{path} on {socket.gethostname()} is not the model that the driver sees under {model!r}",
+            "give every machine the same model, for instance by an s3:// folder",
+        )
+    return path
+
+
+def actor_bytes(path: Path) -> int:
+    """Memory that an actor with the model in `path` takes, roughly."""
+    weights = sum(file.stat().st_size for ending in ("safetensors", "bin") for file in path.rglob(f"*.{ending}"))
+    # The process with its libraries, and the weights as they lie in the file, in the model and packed for the CPU.
+    return (1 << 30) + 3 * weights
