@@ -1,8 +1,8 @@
 """Gathering the figures of many scored pairs, without a model: `python -m benchmarks.aggregate`.
 
-Scores are written in parts as an evaluation commits them; then the job `evaluate_cross_encoder --scores` is run, once an
-evaluator. Memory is the USS (pages of the process alone) of the driver and of the largest worker, and the object store,
-which the processes share.
+Scores are written in parts as an evaluation commits them; then the job `evaluate_cross_encoder --scores` is run, once
+for each evaluator. Memory is the USS (pages of the process alone) of the driver and of the largest worker, and the
+object store, which the processes share.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil

@@ -81,18 +81,18 @@ def sections(findings: Findings, title: str = "") -> list[Section]:
     ]
 
 
-def figure_table(figures: Mapping[str, float], intervals: Intervals, replicates: int) -> Section:
-    """The section that tells the figures."""
+def figure_table(figures: Mapping[str, float | None], intervals: Intervals, replicates: int) -> Section:
+    """The section that tells the figures; None stands for one that is not defined."""
     percent = f"{100 * LEVEL:g} %"
     drawn = f"Intervals: {percent}, of {replicates:,} bootstrap replicates." if replicates else ""
     return Section("Figures", drawn, _table(figures, intervals))
 
 
-def _table(figures: Mapping[str, float], intervals: Intervals) -> list[tuple[str, ...]]:
+def _table(figures: Mapping[str, float | None], intervals: Intervals) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("figure", "value", "from", "to")]
     for name, figure in figures.items():
         bounds = [f"{bound:.4f}" for bound in intervals.get(name, ())] or ["", ""]
-        rows.append((name.removeprefix(LATEST).replace("_", " "), f"{figure:.6f}", *bounds))
+        rows.append((name.removeprefix(LATEST).replace("_", " "), "–" if figure is None else f"{figure:.6f}", *bounds))
     return rows
 
 

@@ -191,9 +191,9 @@ def test_bad_rows_are_named_or_left_out_and_leave_nothing_behind(folder: Path) -
 def test_a_real_model_and_one_that_does_not_fit(folder: Path) -> None:
     one, three = (save_tiny_classifier(folder / name, "bert", labels) for name, labels in (("one", 1), ("three", 3)))
     model = {"cross_encoder": str(one), "backend": "torch", "dtype": "float32"}
-    result = evaluate_cross_encoder(config_of(folder, "correlation", **model))
-    expected = evaluators.CECorrelationEvaluator(PAIRS, GOLD)(CrossEncoder(str(one)))
-    assert result.manifest.about["figures"]["spearman"] == pytest.approx(expected, abs=1e-6)
+    evaluate_cross_encoder(config_of(folder, "correlation", **model))
+    found = table_of(folder / "out" / "scores")["score"].to_numpy()
+    np.testing.assert_allclose(found, CrossEncoder(str(one)).predict(PAIRS), atol=1e-5)
     with pytest.raises(ConfigError, match=r"f1 needs a model with two labels or more; .* has 1"):
         evaluate_cross_encoder(config_of(folder, "f1", "f1", **model))
     several = {**model, "cross_encoder": str(three)}
