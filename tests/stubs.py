@@ -116,12 +116,14 @@ class StubScorerLoader:
         hold: while this file exists, scorers wait before a shard.
         fatal: a document that kills the actor's process, each time.
         nan: a document whose score is not finite.
+        labels: scores of a pair.
     """
 
     pids: str = ""
     hold: str = ""
     fatal: str = ""
     nan: str = ""
+    labels: int = 1
 
     def tokenizer(self) -> StubPairTokenizer:
         return StubPairTokenizer()
@@ -132,7 +134,7 @@ class StubScorerLoader:
         return StubScorer(self)
 
     def __repr__(self) -> str:
-        return "StubScorerLoader()"  # its identity for the lineage: the scores it makes
+        return f"StubScorerLoader(labels={self.labels})"  # its identity for the lineage: the scores it makes
 
 
 class StubPairTokenizer:
@@ -167,24 +169,29 @@ class StubScorer:
     ) -> np.ndarray:
         while self._loader.hold and Path(self._loader.hold).exists():
             time.sleep(0.02)
-        scores = np.empty((len(tokens), 1), np.float32)
+        scores = np.empty((len(tokens), self._loader.labels), np.float32)
         for row, length in enumerate(tokens.lengths.tolist()):
             ids, _ = tokens.padded(np.array([row]), length, 0)
             document = bytes(ids[0, ids[0].tolist().index(257) + 1 : -1].astype(np.uint8)).decode()
             if self._loader.fatal and document == self._loader.fatal:
                 os.kill(os.getpid(), 9)
-            scores[row] = np.nan if self._loader.nan and document == self._loader.nan else _stub_score(ids[0])
+            scores[row] = np.nan if self._loader.nan and document == self._loader.nan else self._scores(ids[0])
         if on_batch is not None:
             on_batch(len(tokens), int(tokens.lengths.sum()))
         return scores
 
+    def _scores(self, ids: np.ndarray) -> np.ndarray:
+        total = (ids * (np.arange(len(ids)) + 1)).sum()
+        return (total + 5 * np.arange(self._loader.labels)) % 17 / 16
 
-def _stub_score(ids: np.ndarray) -> float:
-    return float((ids * (np.arange(len(ids)) + 1)).sum() % 17) / 16
+
+def stub_scores(query: str, document: str, prompt: str = "", labels: int = 1) -> np.ndarray:
+    """What `StubScorer` gives for the pair, float32 `[labels]`."""
+    one = np.zeros(1, np.int32)
+    tokens = StubPairTokenizer().tokenize([query], [document], one, one, prompt)
+    return StubScorer(StubScorerLoader(labels=labels)).score_tokenized(tokens)[0]
 
 
 def stub_score(query: str, document: str, prompt: str = "") -> float:
     """What `StubScorer` gives for the pair."""
-    one = np.zeros(1, np.int32)
-    tokens = StubPairTokenizer().tokenize([query], [document], one, one, prompt)
-    return float(StubScorer(StubScorerLoader()).score_tokenized(tokens)[0, 0])
+    return float(stub_scores(query, document, prompt)[0])

@@ -1,1 +1,4 @@
-"""Metrics and what they are measured against. Pure: no shards, no files but the judgements, no Ray."""
+"""Metrics, what they are measured against, and how they are shown.
+
+Pure: no shards, no files but the judgements, no Ray.
+"""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from st_ray.core.errors import ResourceError
+from st_ray.core.figure import svg_figure
 from st_ray.index.tune import Curve
 
 
@@ -15,20 +14,7 @@ def curve_svg(curve: Curve, title: str) -> bytes:
     Raises:
         ResourceError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ResourceError(f"a plot needs matplotlib: {error}", "pip install matplotlib") from error
-    sink = io.BytesIO()
-    # Ids within the file are random, unless they have a salt.
-    with rc_context({"svg.hashsalt": "st-ray", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        FigureCanvasSVG(figure)
-        _draw(figure.add_subplot(), curve, title)
-        figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
-    return sink.getvalue()
+    return svg_figure(lambda figure: _draw(figure.add_subplot(), curve, title), (6.4, 4.2))
 
 
 def _draw(axes: Any, curve: Curve, title: str) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +51,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """What the scan of a corpus needs to know."""
+    """What the scan of a corpus needs to know.
+
+    Attributes:
+        shard_rows: rows of a shard, about, where `fitting` decides.
+        fitting: the rows of a shard, by the rows of the corpus.
+    """
 
     files: tuple[SourceFile, ...]
     spec: ReadSpec
@@ -59,6 +64,7 @@ class ScanRequest:
     staging: str | None
     on_bad_row: str = "fail"
     check_ids: bool = True
+    fitting: Callable[[int], int] | None = None
 
     @property
     def small(self) -> bool:
@@ -89,10 +95,11 @@ def prepare_corpus(request: ScanRequest) -> Corpus:
         _raise_bad_rows(request.files, scans, bad)
     if duplicates:
         _raise_duplicates(request, scans, duplicates)
+    shard_rows = request.shard_rows if request.fitting is None else request.fitting(rows)
     return Corpus(
         files=request.files,
         spec=request.spec,
-        shards=tuple(cut_shards(list(request.files), scans, request.shard_rows)),
+        shards=tuple(cut_shards(list(request.files), scans, shard_rows)),
         rows=rows,
         bad_rows=bad,
         digest=_digest([scan.digest for scan in scans]),

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from st_ray.core.errors import OutputError, ShardError, StRayError
+from st_ray.core.errors import ShardError, StRayError
 from st_ray.runtime import pipeline
 from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.pipeline import Row
@@ -177,8 +177,7 @@ def _run_pass(
     try:
         for row in ds.iter_rows():
             raise_if_stopped()
-            if lock.lost:
-                raise OutputError(f"another job took over {writer.folder}; this one stopped", "run one job an output")
+            lock.require_held(writer.folder)
             failure = pipeline.failure_of(row)
             if failure is None:
                 tally.commit(pipeline.unpack(row["entry"]), row["at"])

@@ -40,6 +40,11 @@ class OutputLock:
         """True once another job has taken the lock from this one."""
         return self._lost
 
+    def require_held(self, folder: str) -> None:
+        """Raise OutputError, naming the output `folder`, where another job has taken the lock."""
+        if self._lost:
+            raise OutputError(f"another job took over {folder}; this one stopped", "run one job an output")
+
     def __enter__(self) -> OutputLock:
         if not fs.create_exclusive(self._url, self._content(0)):
             self._take_over()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -16,11 +15,12 @@ from st_ray.core.errors import ShardError
 from st_ray.models.tokens import TokenizedTexts
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
 from st_ray.scoring.quantization import quantize_embeddings
-from st_ray.store.embeddings import parquet_bytes, part_bytes, text_digests
-from st_ray.store.output import REJECTS, Part
+from st_ray.store.embeddings import part_bytes, text_digests
+from st_ray.store.output import Part
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.read import TextBlock, read_shard
 from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.rejects import left_out
 from st_ray.store.reuse import OldStore
 
 
@@ -79,7 +79,7 @@ class ReadAndTokenize:
         unique: dict[str, int] = {}
         positions = (unique.setdefault(text, len(unique)) for text in texts)
         inverse = np.fromiter(positions, np.int32, len(texts))
-        tokens = _tokenizer(self.loader).tokenize(list(unique), self.prompt)
+        tokens = tokenizer_of(self.loader).tokenize(list(unique), self.prompt)
         return {
             "flat": tokens.flat,
             "lengths": tokens.lengths,
@@ -95,8 +95,11 @@ class ReadAndTokenize:
 
 
 @functools.lru_cache(maxsize=2)
-def _tokenizer(loader: EncoderLoader) -> Tokenizer:
-    # Ray uses a worker process for many tasks; loading a tokenizer takes longer than a small shard.
+def tokenizer_of(loader: EncoderLoader) -> Tokenizer:
+    """The loader's tokenizer, loaded once a process.
+
+    Ray uses a worker process for many tasks; loading a tokenizer takes longer than a small shard.
+    """
     return loader.tokenizer()
 
 
@@ -203,11 +206,6 @@ class MakePart:
             data=part_bytes(meta, stored),
             rows=len(meta),
             first_row=int(row["first_row"]),
-            dropped=_count(rejects["reason"].to_pylist()),
             figures=unpack(row["figures"]) | {"dimension": embedding.shape[1]},
-            beside={f"{REJECTS}/{row['name']}": parquet_bytes(rejects)} if len(rejects) else {},
+            **left_out(rejects, row["name"]),
         )
-
-
-def _count(reasons: list[str]) -> dict[str, int]:
-    return dict(sorted(Counter(reasons).items()))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from st_ray.core.errors import InputError, OutputError
+from st_ray.core.errors import InputError
 from st_ray.core.summary import human_seconds, render_summary
 from st_ray.evaluation.qrels import Qrels, read_qrels
 from st_ray.evaluation.retrieval import RetrievalMetric, RetrievalScores, merge_scores, parse_metrics, score_hits
@@ -143,8 +143,7 @@ class _Run:
             raise InputError(f"{self.source.parts[number].place}: {error.message}", error.remedy) from error
 
     def _commit(self, name: str, scores: RetrievalScores, first_hit: int) -> ShardEntry:
-        if self.lock.lost:
-            raise OutputError(f"another job took over {self.output.folder}; this one stopped", "run one job an output")
+        self.lock.require_held(self.output.folder)
         columns = dict(zip(scores.names, scores.values.T, strict=True))
         data = parquet_bytes(pa.table({"query_id": scores.query_ids, **columns}))
         figures = {"hits": scores.hits, "queries": scores.queries}

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import ray
-
 from st_ray.core.errors import ConfigError, OutputError, StRayError
-from st_ray.runtime import pipeline
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.compute import Compute, actors_for
 from st_ray.runtime.corpus import flags_of_a_corpus
+from st_ray.runtime.cross_encoding.model import injected_scorer, inspect_cross_encoder, require_one_label
+from st_ray.runtime.cross_encoding.stage import SHARD_PAIRS, Scoring, least_correlation, scoring_figures
+from st_ray.runtime.cross_encoding.steps import ScorerLoader
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates, text_request
 from st_ray.runtime.rerank.config import RerankConfig
-from st_ray.runtime.rerank.model import injected_scorer, inspect_cross_encoder
-from st_ray.runtime.rerank.reference import make_pair_reference, measure_correlation
-from st_ray.runtime.rerank.steps import PairScorer, RankHits, ReadPairs, ScorePairs, ScorerLoader
-from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.rerank.steps import RankHits, ReadPairs, ReadSomePairs
+from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
@@ -34,12 +31,10 @@ from st_ray.store.manifest import Manifest
 from st_ray.store.output import OutputFolder
 
 if TYPE_CHECKING:
-    import ray.data
+    pass
 
 TEXTS = "texts.json"
 """File of the output that says which texts its parts were made from."""
-_SHARD_PAIRS = {"cuda": 20_000, "cpu": 1_000}
-"""Some seconds of work: less would cost more than it is worth to hand out, more would be lost with an actor."""
 
 
 def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: ExitStack | None = None) -> JobResult:
@@ -58,7 +53,7 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
     output = OutputFolder(config.output, KIND, beside=(TEXTS,))
     output.check_usable()
     _check_places(config)
-    model = injected_scorer(config, loader) if loader else inspect_cross_encoder(config)
+    model = _model(config, loader)
     begun = None if config.overwrite else output.begun_lineage()
     request = _request(config, output.folder, begun or {})
     compute = model.begun_compute(config, begun)
@@ -76,7 +71,7 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
         laps.end("Ray")
         gpu = actors_for(config, compute, 1, model.actor_bytes).gpus > 0
         compute = compute or model.choose_compute(config, gpu=gpu, nodes=cluster_nodes())
-        request = replace(request, shard_pairs=request.shard_pairs or _SHARD_PAIRS["cuda" if gpu else "cpu"])
+        request = replace(request, shard_pairs=request.shard_pairs or SHARD_PAIRS["cuda" if gpu else "cpu"])
         lineage = _lineage(config, request, model, compute)
         writer = output.begin(lineage)
         try:
@@ -90,19 +85,30 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
         if finished is not None:
             output.finish(finished)  # what was staged to compare the texts goes
             return JobResult(finished, output.folder, already_complete=True)
-        run = _Run(config, candidates, model, compute)
+        run = _Run(config, candidates, model)
         actors = actors_for(config, compute, len(candidates.shards), model.actor_bytes)
-        meter = Meter()
-        result = run_stage(run.stage(actors, meter), output, writer, lock, meter)
+        scoring = Scoring(config, model, compute, actors, meter := Meter())
+        result = run_stage(run.stage(scoring), output, writer, lock, meter)
         manifest = Manifest(
             kind=KIND,
             lineage={**lineage, **candidates.lineage},
             entries=result.entries,
             about={**run.about(result), "stamps": request.stamps},
-            run=_figures(result, meter.read(), actors, laps.seconds),
+            run={
+                **scoring_figures(result, actors, meter.read(), laps.seconds),
+                "rerank_seconds": round(result.seconds, 3),
+            },
         )
         output.finish(manifest)
     return JobResult(manifest, output.folder)
+
+
+def _model(config: RerankConfig, loader: ScorerLoader | None) -> ModelFacts[ScorerLoader]:
+    if loader is not None:
+        return injected_scorer(config, loader)
+    model, labels = inspect_cross_encoder(config, config.cross_encoder)
+    require_one_label(config.cross_encoder, labels, "hits are ranked by one score")
+    return model
 
 
 def _check_places(config: RerankConfig) -> None:
@@ -158,45 +164,27 @@ class _Run:
     config: RerankConfig
     candidates: Candidates
     model: ModelFacts[ScorerLoader]
-    compute: Compute
 
-    def stage(self, actors: ActorPlan, meter: Meter) -> Stage:
+    def stage(self, scoring: Scoring) -> Stage:
         """The work on the shards."""
         config, shards = self.config, self.candidates.shards
-        loader = self.model.loader_for(self.compute)
-        read = ReadPairs(loader, self.model.prompt)
-        measure = None
-        if self.compute.dtype != "float32":
-            measure = functools.partial(_measure, self._reference(), config.min_correlation)
-        make = functools.partial(ScorePairs, loader, actors.threads, config.batch_tokens, meter.client(), measure)
-
-        def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
-            ds = pipeline.map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
-            pool = actors.fitted(cluster_nodes()) if careful else actors
-            return pipeline.map_actors(ds, make, pool, careful=careful)
-
         return Stage(
             label="rerank",
             tasks=shards,
             rows=[shard.pairs for shard in shards],
-            connect=connect,
+            connect=scoring.connect(
+                ReadPairs(scoring.loader, self.model.prompt), ReadSomePairs(shards, self.model.prompt)
+            ),
             finish=RankHits(config.top_k, config.keep_retrieval_score, config.format),
-            writers=max(1, actors.maximum // 2),
+            writers=scoring.writers,
             suffix=SUFFIXES[config.format],
             describe=lambda shard: f"pairs {shard.first_pair:,} to {shard.first_pair + shard.pairs - 1:,}",
             noun="pairs",
         )
 
-    def _reference(self) -> Any:
-        """A Ray object that will be the `PairReference`; it holds no CPU, so that it never waits for one."""
-        task = ray.remote(make_pair_reference).options(num_cpus=0)
-        loader = self.model.loader_for(Compute(self.compute.backend, "float32"))
-        return task.remote(loader, self.candidates.shards, self.model.prompt, self.config.seed)
-
     def about(self, result: StageResult) -> dict[str, Any]:
         """What a reader of the hits wants to know."""
         config, candidates = self.config, self.candidates
-        measured = [entry.figures["correlation"] for entry in result.entries if "correlation" in entry.figures]
         return {
             **self.model.about,
             "format": config.format,
@@ -205,31 +193,5 @@ class _Run:
             "queries": candidates.queries,
             "pairs": candidates.pairs,
             "skipped": dict(candidates.skipped),
-            "min_rank_correlation_to_float32": round(min(measured), 6) if measured else None,
+            "min_rank_correlation_to_float32": least_correlation(result.entries),
         }
-
-
-def _measure(reference: Any, least: float, scorer: PairScorer) -> dict[str, float]:
-    return {"correlation": measure_correlation(scorer, pipeline.result_of(reference), least)}
-
-
-def _figures(
-    result: StageResult, totals: Mapping[str, float], actors: ActorPlan, start_up: dict[str, float]
-) -> dict[str, Any]:
-    """Counts and rates of this run; what an earlier run had committed is not in them."""
-    # Of few shards, all are nearly done when the first one is.
-    many = len(result.fresh) > 4 * actors.maximum
-    rate = result.steady_rate if many else result.rows / max(result.seconds, 1e-9)
-    return {
-        "actors": actors.maximum,
-        "threads_per_actor": actors.threads,
-        "gpus_per_actor": actors.gpus,
-        "shards_done_before": result.done_before,
-        "pairs": result.rows,
-        "tokens": int(sum(entry.figures["tokens"] for entry in result.fresh)),
-        "start_up_seconds": {**start_up, "first shard": round(result.first_commit_seconds, 2)},
-        "seconds": round(sum(start_up.values()) + result.seconds, 3),
-        "rerank_seconds": round(result.seconds, 3),
-        "model_seconds": round(totals.get("seconds", 0.0), 3),
-        "pairs_per_second": round(rate, 1),
-    }

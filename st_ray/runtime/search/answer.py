@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import pyarrow as pa
 
 from st_ray.runtime.pipeline import Row, task_of
 from st_ray.runtime.search.base import QueryBlock
 from st_ray.runtime.search.pool import SearchPool
 from st_ray.scoring.topk import PADDING
-from st_ray.store.embeddings import parquet_bytes
 from st_ray.store.hits import HitsFormat, hits_bytes, hits_table
-from st_ray.store.output import REJECTS, Part
+from st_ray.store.output import Part
+from st_ray.store.rejects import left_out
 
 WITHOUT_HITS = "without_hits"
 """Figure of a part: queries that nothing was found for."""
@@ -53,11 +50,3 @@ class Answer:
             figures={"queries": len(counts), WITHOUT_HITS: int((counts == 0).sum())},
             **left_out(block.rejects, row["name"]),
         )
-
-
-def left_out(rejects: pa.Table | None, name: str) -> dict[str, Any]:
-    """`dropped` and `beside` of the part `name`, by the table of rows that were left out."""
-    if rejects is None or not len(rejects):
-        return {}
-    reasons = Counter(rejects["reason"].to_pylist())
-    return {"dropped": dict(sorted(reasons.items())), "beside": {f"{REJECTS}/{name}": parquet_bytes(rejects)}}

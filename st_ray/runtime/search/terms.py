@@ -15,7 +15,6 @@ from st_ray.runtime.corpus import ScanRequest, flags_of_a_corpus, prepare_corpus
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import Row, result_of, task_of
 from st_ray.runtime.resources import cluster_nodes
-from st_ray.runtime.search.answer import left_out
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.texts import describe_rows
 from st_ray.runtime.session import data_context, ray_session
@@ -28,6 +27,7 @@ from st_ray.store.output import OutputFolder, Part
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.read import read_shard
 from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.rejects import left_out
 from st_ray.store.terms import KIND, STATISTICS, read_counts, statistics_bytes, terms_bytes
 
 _FAN_IN = 8

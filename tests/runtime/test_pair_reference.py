@@ -9,7 +9,7 @@ import pytest
 
 from st_ray.core.errors import ModelError
 from st_ray.models.pair_tokenizer import TokenizedPairs
-from st_ray.runtime.rerank.reference import PairReference, measure_correlation
+from st_ray.runtime.cross_encoding.reference import PairReference, measure_correlation
 from tests.stubs import StubPairTokenizer
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from st_ray.core.errors import ModelError
 from st_ray.models.pair_tokenizer import TokenizedPairs
-from st_ray.runtime.rerank.candidates import CandidateShard, read_candidates
-from st_ray.runtime.rerank.steps import PairScorer, ScorerLoader, tokenize_block
+from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, ScorerLoader
 from st_ray.scoring.agreement import rank_correlation
 
 PAIRS = 64
@@ -20,26 +19,29 @@ _SAME = 1e-3
 
 @dataclass(frozen=True)
 class PairReference:
-    """Some pairs, and their scores in float32, `[n]`."""
+    """Some pairs, and their scores in float32, `[n, labels]`."""
 
     tokens: TokenizedPairs
     scores: np.ndarray
 
 
 def make_pair_reference(
-    loader: ScorerLoader, shards: Sequence[CandidateShard], prompt: str, seed: int
+    loader: ScorerLoader, read: Callable[[PairTokenizer, np.random.Generator], TokenizedPairs], seed: int
 ) -> PairReference:
-    """Score pairs of one shard with the scorer of `loader`, which must compute in float32.
+    """Score a sample of pairs with the scorer of `loader`, which must compute in float32.
+
+    Args:
+        read: the tokens of the pairs of a shard that it draws.
 
     Raises:
         InputError: a file is missing or damaged.
         ModelError: the model cannot be loaded.
     """
     rng = np.random.default_rng(seed)
-    tokens = tokenize_block(loader.tokenizer(), read_candidates(shards[int(rng.integers(len(shards)))]), prompt)
+    tokens = read(loader.tokenizer(), rng)
     chosen = np.sort(rng.choice(len(tokens), min(PAIRS, len(tokens)), replace=False))
     sample = replace(tokens, first_of=tokens.first_of[chosen], second_of=tokens.second_of[chosen])
-    return PairReference(sample, loader.scorer(None).score_tokenized(sample)[:, 0])
+    return PairReference(sample, loader.scorer(None).score_tokenized(sample))
 
 
 def measure_correlation(scorer: PairScorer, reference: PairReference, least: float) -> float:
@@ -48,14 +50,14 @@ def measure_correlation(scorer: PairScorer, reference: PairReference, least: flo
     Raises:
         ModelError: it is less than `least`.
     """
-    found = scorer.score_tokenized(reference.tokens)[:, 0]
-    if np.abs(found - reference.scores).max(initial=0.0) <= _SAME:
+    found, exact = scorer.score_tokenized(reference.tokens).ravel(), reference.scores.ravel()
+    if np.abs(found - exact).max(initial=0.0) <= _SAME:
         return 1.0
-    correlation = rank_correlation(found, reference.scores)
+    correlation = rank_correlation(found, exact)
     if not correlation >= least:
         raise ModelError(
             f"scores of this dtype have a rank correlation of {correlation:.5f} with those in float32 over a sample of "
-            f"{len(found)} pairs, less than --min-correlation {least:g}",
+            f"{len(reference.tokens)} pairs, less than --min-correlation {least:g}",
             "use --dtype float32, or allow it with a lower --min-correlation",
         )
     return correlation

@@ -11,9 +11,9 @@ from st_ray.models.folder import check_weights
 from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.compute import FLOAT32, Compute
+from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
+from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, ScorerLoader
 from st_ray.runtime.model_facts import ModelFacts, actor_bytes, same_model
-from st_ray.runtime.rerank.config import RerankConfig
-from st_ray.runtime.rerank.steps import PairScorer, PairTokenizer, ScorerLoader
 
 
 @dataclass(frozen=True)
@@ -56,46 +56,46 @@ class CrossEncoderLoader:
         )
 
 
-def inspect_cross_encoder(config: RerankConfig) -> ModelFacts[ScorerLoader]:
-    """Check the model folder without loading weights.
+def inspect_cross_encoder(config: CrossEncoderConfig, model: str) -> tuple[ModelFacts[ScorerLoader], int]:
+    """Check the model folder without loading weights; what is known of it, and its number of labels.
 
     Raises:
-        ModelError: the folder is missing or damaged, or holds no cross-encoder with one label.
+        ModelError: the folder is missing or damaged, or holds no cross-encoder.
         ConfigError: the model has no prompt of that name.
     """
-    path = resolve_model(config.cross_encoder)
+    path = resolve_model(model)
     folder = read_pair_folder(path)
-    if folder.labels != 1:
-        raise ModelError(
-            f"{path} has {folder.labels} labels, and hits are ranked by one score",
-            "use a cross-encoder with one label",
-        )
     check_weights(folder.model, config.allow_pickle)
     digest = model_digest(path)
     prompt = folder.model.prompt(config.prompt, config.prompt_name)
     activation = NAMED.get(config.activation, folder.activation)
     loader = CrossEncoderLoader(
-        model=config.cross_encoder,
+        model=model,
         digest=digest,
         max_seq_length=config.max_seq_length,
         activation=activation,
         trust_remote_code=config.trust_remote_code,
         allow_pickle=config.allow_pickle,
     )
-    about = {"cross_encoder": config.cross_encoder, "activation": activation.rpartition(".")[2]}
-    return ModelFacts(
-        loader, prompt, _settings(config, digest, activation, prompt), about, folder.model, actor_bytes(path)
-    )
+    about = {"cross_encoder": model, "activation": activation.rpartition(".")[2]}
+    settings = _settings(config, digest, activation, prompt)
+    return ModelFacts(loader, prompt, settings, about, folder.model, actor_bytes(path)), folder.labels
 
 
-def injected_scorer(config: RerankConfig, loader: ScorerLoader) -> ModelFacts[ScorerLoader]:
+def require_one_label(model: str, labels: int, why: str) -> None:
+    """Raise ModelError for a model with more than one label."""
+    if labels != 1:
+        raise ModelError(f"{model} has {labels} labels, and {why}", "use a cross-encoder with one label")
+
+
+def injected_scorer(config: CrossEncoderConfig, loader: ScorerLoader) -> ModelFacts[ScorerLoader]:
     """A caller's own scorer: its `repr` stands for the model's content."""
     prompt = config.prompt or ""
     about = {"cross_encoder": repr(loader), "activation": "its own"}
     return ModelFacts(loader, prompt, _settings(config, repr(loader), "", prompt), about)
 
 
-def _settings(config: RerankConfig, digest: str, activation: str, prompt: str) -> dict[str, Any]:
+def _settings(config: CrossEncoderConfig, digest: str, activation: str, prompt: str) -> dict[str, Any]:
     return {
         "cross_encoder": digest,
         "activation": activation,
