@@ -276,8 +276,8 @@ def stsb_lists() -> tuple[list[dict[str, Any]], np.ndarray]:
     for first in range(0, len(STSB), 10):
         ten = range(first, first + 10)
         positive, negative = ([row for row in ten if (STSB["gold"][row] >= 4) == wanted] for wanted in (True, False))
-        samples.append({"query": f"q{first}"} | {"positive": [f"d{row}" for row in positive]})
-        samples[-1]["negative"] = [f"d{row}" for row in negative]
+        texts = {"positive": [f"d{row}" for row in positive], "negative": [f"d{row}" for row in negative]}
+        samples.append({"query": f"q{first}", **texts})
         rows += positive + negative
     return samples, STSB["score"][rows]
 
