@@ -10,7 +10,16 @@ from typing import Any
 
 _PLACES = {
     "BiEncoder": "st_ray.models.bi_encoder",
+    "CEBinaryAccuracyEvaluator": "st_ray.evaluation.evaluators",
+    "CEBinaryClassificationEvaluator": "st_ray.evaluation.evaluators",
+    "CECorrelationEvaluator": "st_ray.evaluation.evaluators",
+    "CEF1Evaluator": "st_ray.evaluation.evaluators",
+    "CERerankingEvaluator": "st_ray.evaluation.evaluators",
+    "CESoftmaxAccuracyEvaluator": "st_ray.evaluation.evaluators",
     "CrossEncoder": "st_ray.models.cross_encoder",
+    "CrossEncoderClassificationEvaluator": "st_ray.evaluation.successors",
+    "CrossEncoderCorrelationEvaluator": "st_ray.evaluation.successors",
+    "CrossEncoderRerankingEvaluator": "st_ray.evaluation.successors",
     "cos_sim": "st_ray.scoring.similarity",
     "dot_score": "st_ray.scoring.similarity",
     "euclidean_sim": "st_ray.scoring.similarity",
@@ -33,7 +42,16 @@ _PLACES = {
 
 __all__ = [
     "BiEncoder",
+    "CEBinaryAccuracyEvaluator",
+    "CEBinaryClassificationEvaluator",
+    "CECorrelationEvaluator",
+    "CEF1Evaluator",
+    "CERerankingEvaluator",
+    "CESoftmaxAccuracyEvaluator",
     "CrossEncoder",
+    "CrossEncoderClassificationEvaluator",
+    "CrossEncoderCorrelationEvaluator",
+    "CrossEncoderRerankingEvaluator",
     "cos_sim",
     "dot_score",
     "euclidean_sim",

@@ -118,13 +118,15 @@ def flags_of_a_corpus() -> Iterator[None]:
 
 
 def reading_lineage(spec: ReadSpec, on_bad_row: str) -> Lineage:
-    """What of the texts is read, and how."""
+    """What of the texts is read, and how; values are named where there are any."""
+    values = [[column.name, column.kind, column.classes] for column in spec.values]
     return {
         "id_column": spec.id_column,
         "text_columns": list(spec.text_columns),
         "columns": list(spec.columns or ()),
         "quotes": spec.quotes,
         "on_bad_row": on_bad_row,
+        **({"values": values} if values else {}),
     }
 
 

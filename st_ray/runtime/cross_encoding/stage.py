@@ -98,13 +98,15 @@ def scoring_figures(
     """
     # Of few shards, all are nearly done when the first one is.
     many = len(result.fresh) > 4 * actors.maximum
-    rate = result.steady_rate if many else result.rows / max(result.seconds, 1e-9)
+    pairs = int(sum(entry.figures.get("pairs", entry.rows) for entry in result.fresh))
+    share = pairs / max(1, result.rows)
+    rate = share * result.steady_rate if many else pairs / max(result.seconds, 1e-9)
     return {
         "actors": actors.maximum,
         "threads_per_actor": actors.threads,
         "gpus_per_actor": actors.gpus,
         "shards_done_before": result.done_before,
-        "pairs": result.rows,
+        "pairs": pairs,
         "tokens": int(sum(entry.figures["tokens"] for entry in result.fresh)),
         "start_up_seconds": {**start_up, "first shard": round(result.first_commit_seconds, 2)},
         "seconds": round(sum(start_up.values()) + result.seconds, 3),

@@ -4,7 +4,7 @@ from st_ray.store.readers.plan import Segment, ShardPlan, cut_shards
 from st_ray.store.readers.read import REJECTS_SCHEMA, TextBlock, read_shard
 from st_ray.store.readers.scan import BadRow, FileScan, scan_file
 from st_ray.store.readers.sources import resolve_inputs
-from st_ray.store.readers.spec import ReadSpec, SourceFile
+from st_ray.store.readers.spec import ReadSpec, SourceFile, ValueColumn
 
 __all__ = [
     "REJECTS_SCHEMA",
@@ -15,6 +15,7 @@ __all__ = [
     "ShardPlan",
     "SourceFile",
     "TextBlock",
+    "ValueColumn",
     "cut_shards",
     "read_shard",
     "resolve_inputs",

@@ -12,12 +12,23 @@ DEFAULT_TEXT_COLUMN = "text"
 # A column that holds nothing but nulls has no type of its own: its rows are bad rows, not the file.
 _TEXT_KINDS = ("string", "null")
 _ID_KINDS = ("string", "integer", "null")
+LISTS_OF_STRINGS = "list of strings"
+_FLOAT_KINDS = ("halffloat", "float", "double")
+_DECIMAL_KINDS = ("decimal32", "decimal64", "decimal128", "decimal256")
+_NUMBER_KINDS = ("integer", "bool", *_FLOAT_KINDS, *_DECIMAL_KINDS, "null")
+# Of a value column: what it must hold, in words, and the kinds of columns that can.
+_VALUE_KINDS = {
+    "text": ("strings", _TEXT_KINDS),
+    "texts": ("lists of strings", (LISTS_OF_STRINGS, "null")),
+    "number": ("numbers", _NUMBER_KINDS),
+    "class": ("numbers", _NUMBER_KINDS),
+}
 
 Columns = Sequence[tuple[str, str]]
 
 
 def choose_text_columns(spec: ReadSpec, columns: Columns, url: str) -> ReadSpec:
-    """`spec` with its text columns named: the user's, else `text`, else the only string column but the id's.
+    """`spec` with its text columns named: the user's, else `text`, else the only string column with no other use.
 
     Args:
         columns: (name, kind) of the columns of the first file that has any.
@@ -27,7 +38,8 @@ def choose_text_columns(spec: ReadSpec, columns: Columns, url: str) -> ReadSpec:
     """
     if spec.text_columns:
         return spec
-    strings = [name for name, kind in columns if kind == "string" and name != spec.id_column]
+    used = {spec.id_column, *(column.name for column in spec.values)}
+    strings = [name for name, kind in columns if kind == "string" and name not in used]
     chosen = DEFAULT_TEXT_COLUMN if DEFAULT_TEXT_COLUMN in strings else strings[0] if len(strings) == 1 else None
     if chosen is None:
         raise InputError(
@@ -41,17 +53,18 @@ def choose_text_columns(spec: ReadSpec, columns: Columns, url: str) -> ReadSpec:
 def check_names(spec: ReadSpec, columns: Columns, url: str) -> None:
     """Raise InputError, listing the columns found, where one that is needed is absent or ambiguous."""
     names = [name for name, _ in columns]
+    flags = "--text-columns, --label-column" if spec.values else "--text-columns"
     for needed in spec.needed():
         if names.count(needed) != 1:
             found = "no column" if needed not in names else f"{names.count(needed)} columns"
             raise InputError(
                 f"{url}: {found} {needed!r}; columns found: {describe(columns)}",
-                "check --text-columns and --id-column, and --columns for files without a header line",
+                f"check {flags} and --id-column, and --columns for files without a header line",
             )
 
 
 def check_types(spec: ReadSpec, columns: Columns, url: str) -> None:
-    """Raise InputError where a text column does not hold strings, or the id column neither strings nor integers."""
+    """Raise InputError where a column of a table does not hold what its use asks for."""
     kinds = dict(columns)
     for name in spec.text_columns:
         if kinds[name] not in _TEXT_KINDS:
@@ -61,6 +74,14 @@ def check_types(spec: ReadSpec, columns: Columns, url: str) -> None:
             f"{url}: id column {spec.id_column!r} holds {kinds[spec.id_column]}, neither strings nor integers",
             "cast it, or leave --id-column out: rows are then numbered",
         )
+    for column in spec.values:
+        wanted, possible = _VALUE_KINDS[column.kind]
+        # A decimal's kind goes on with its precision.
+        if kinds[column.name].partition("(")[0] not in possible:
+            raise InputError(
+                f"{url}: column {column.name!r} holds {kinds[column.name]}, not {wanted}",
+                f"name a column of {wanted}, or cast it",
+            )
 
 
 def describe(columns: Columns) -> str:

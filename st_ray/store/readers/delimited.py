@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class Delimited:
         quotes: whether a double quote opens a quoted field.
         fields: the columns' names in order; a record with another number of fields is broken. Empty: not known.
     """
+
+    typed: ClassVar[bool] = False
 
     delimiter: str
     quotes: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ _LONE_SURROGATE = Unusable("holds half a surrogate pair, which is no text")
 
 class JsonLines:
     """JSON lines. A record is a dict; a broken one an empty dict."""
+
+    typed: ClassVar[bool] = True
 
     def split(self, data: bytes, final: bool) -> Records:
         """See `TextFormat.split`."""
@@ -41,6 +43,8 @@ class JsonLines:
         values = [record.get(name, _MISSING) for record in records.values]
         if _SURROGATE_ESCAPE.search(records.data):
             values = [_LONE_SURROGATE if type(value) is str and not has_utf8(value) else value for value in values]
+            if list in set(map(type, values)):
+                values = [_LONE_SURROGATE if _holds_half_a_pair(value) else value for value in values]
         return values
 
 
@@ -52,6 +56,11 @@ def keys(objects: Sequence[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
             if found.get(key) != "string":
                 found[key] = type_name(value)
     return tuple(found.items())
+
+
+def _holds_half_a_pair(value: Any) -> bool:
+    """Whether it is a list with a string that has no UTF-8."""
+    return type(value) is list and any(type(part) is str and not has_utf8(part) for part in value)
 
 
 def _all_at_once(lines: list[str]) -> list[Any]:

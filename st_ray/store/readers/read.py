@@ -1,8 +1,8 @@
-"""Reading one shard: its rows with their ids and texts, and the rows that had to be left out."""
+"""Reading one shard: its rows with their ids, texts and values, and the rows that had to be left out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,10 +13,11 @@ from st_ray.core.errors import InputError
 from st_ray.store.readers.files import read_blocks, verify_unchanged
 from st_ray.store.readers.plan import Segment, ShardPlan
 from st_ray.store.readers.rows import RowBatch
-from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.readers.spec import ReadSpec, ValueColumn
 from st_ray.store.readers.staging import read_chunks
 from st_ray.store.readers.tables import arrow_batches, open_arrow, open_parquet, parquet_batches, table_rows
 from st_ray.store.readers.text import record_stream, text_format, text_rows
+from st_ray.store.readers.values import ARROW_TYPES
 
 REJECTS_SCHEMA = pa.schema(
     [("file", pa.string()), ("row_in_file", pa.int64()), ("row", pa.int64()), ("reason", pa.string())]
@@ -31,12 +32,15 @@ class TextBlock:
         ids: [n] string or int64; the global row numbers where there is no id column.
         rows: [n] int64, global row numbers.
         texts: n strings.
+        values: [n] for each value column: string, list of strings, float64 or int64, for the kinds text, texts,
+            number and class.
         rejects: a table of REJECTS_SCHEMA, one row a bad row; both row numbers count from 0.
     """
 
     ids: pa.Array
     rows: np.ndarray
     texts: list[str]
+    values: tuple[pa.Array, ...]
     rejects: pa.Table
 
     def __len__(self) -> int:
@@ -56,6 +60,7 @@ def read_shard(plan: ShardPlan, spec: ReadSpec, *, on_bad_row: Literal["fail", "
     ids: list[Any] = []
     rows: list[np.ndarray] = []
     texts: list[str] = []
+    values: list[list[pa.Array]] = [[] for _ in spec.values]
     rejects: list[dict[str, Any]] = []
     row = plan.first_row
     for segment in plan.segments:
@@ -70,6 +75,8 @@ def read_shard(plan: ShardPlan, spec: ReadSpec, *, on_bad_row: Literal["fail", "
             good[[index for index, _ in bad]] = False
             rows.append(row + np.flatnonzero(good))
             texts += [text for text in batch.texts if text is not None]
+            for arrays, array in zip(values, batch.values, strict=True):
+                arrays.append(array.filter(pa.array(good)) if bad else array)
             if batch.ids is not None:
                 ids += [value for value in batch.ids if value is not None] if bad else batch.ids
             row += len(batch)
@@ -78,6 +85,7 @@ def read_shard(plan: ShardPlan, spec: ReadSpec, *, on_bad_row: Literal["fail", "
         pa.array(all_rows) if spec.id_column is None else pa.array(ids, _id_type(plan)),
         all_rows,
         texts,
+        tuple(_joined(column, arrays, plan) for column, arrays in zip(spec.values, values, strict=True)),
         pa.Table.from_pylist(rejects, schema=REJECTS_SCHEMA),
     )
 
@@ -136,6 +144,18 @@ def _text_blocks(segment: Segment) -> tuple[Iterator[bytes], int]:
         return blocks, segment.start_row - segment.seek_row
     first, last = segment.start_row // chunks.rows, (segment.start_row + segment.rows - 1) // chunks.rows
     return read_chunks(chunks, first, last), segment.start_row - first * chunks.rows
+
+
+def _joined(column: ValueColumn, arrays: Sequence[pa.Array], plan: ShardPlan) -> pa.Array:
+    """One array, with buffers of its own: no memory map and no batch is kept alive by it."""
+    try:
+        return pa.concat_arrays([pa.array([], ARROW_TYPES[column.kind]), *arrays])
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"column {column.name!r}: its texts in rows {plan.first_row + 1} to {plan.first_row + plan.rows} do not "
+            f"fit into one array: {error}",
+            "use a smaller --shard-rows",
+        ) from error
 
 
 def _id_type(plan: ShardPlan) -> pa.DataType:

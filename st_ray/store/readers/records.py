@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -50,7 +50,13 @@ class Records:
 
 
 class TextFormat(Protocol):
-    """How a text format is cut into records, and how a column is taken out of them."""
+    """How a text format is cut into records, and how a column is taken out of them.
+
+    Attributes:
+        typed: whether values have types of their own; otherwise all of them are strings.
+    """
+
+    typed: ClassVar[bool]
 
     def split(self, data: bytes, final: bool) -> Records:
         """The records in `data`; `final`: nothing comes behind it, so that the last record ends with it."""
@@ -75,6 +81,8 @@ def whole_lines(data: bytes, final: bool) -> bytes:
 
 class PlainLines:
     """Plain text: one record a line, blank lines too (so that parallel files stay aligned), in one PLAIN_COLUMN."""
+
+    typed: ClassVar[bool] = False
 
     def split(self, data: bytes, final: bool) -> Records:
         """See `TextFormat.split`."""
@@ -119,3 +127,18 @@ def undecodable(error: UnicodeDecodeError) -> str:
 def type_name(value: Any) -> str:
     """A value's type in JSON's own words."""
     return "null" if value is None else _TYPE_NAMES.get(type(value), type(value).__name__)
+
+
+def what_is_wrong(value: Any) -> str:
+    """What is wrong with a value of another type than was expected: the verb and all behind it."""
+    if isinstance(value, Unusable):
+        return value.reason
+    if value is None:
+        return "is null"
+    return f"is of type {type_name(value)}"
+
+
+def mismatch(value: Any, expected: str) -> str:
+    """`what_is_wrong`, and what was expected where that says something: `is of type integer, not string`."""
+    says_enough = value is None or isinstance(value, Unusable)
+    return what_is_wrong(value) if says_enough else f"{what_is_wrong(value)}, not {expected}"

@@ -1,4 +1,4 @@
-"""Rows: ids and texts out of columns of values, with a reason for each row that has none."""
+"""Rows: ids, texts and values out of columns of cells, with a reason for each row that has none."""
 
 from __future__ import annotations
 
@@ -6,11 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from st_ray.store.readers.records import Unusable, type_name
+import pyarrow as pa
+
+from st_ray.store.readers.records import mismatch, what_is_wrong
 from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.readers.values import value_array
 
 _INT64 = range(-(2**63), 2**63)
 _ID_KINDS = {str: "string", int: "int64"}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What stands in the columns of consecutive rows of one file, before it is judged.
+
+    Attributes:
+        rows: how many.
+        texts: a list of `rows` cells for each text column.
+        ids: a cell a row; None where there is no id column.
+        values: of each value column a list of `rows` cells, or an Arrow array of them.
+        bad: index -> reason, for rows that are known to be broken; whatever their cells are.
+    """
+
+    rows: int
+    texts: Sequence[list[Any]]
+    ids: list[Any] | None
+    values: Sequence[list[Any] | pa.Array]
+    bad: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -20,12 +42,14 @@ class RowBatch:
     Attributes:
         ids: a str or an int a row, None at bad rows; None where there is no id column.
         texts: one a row, None at bad rows.
+        values: an array for each value column; what it holds at bad rows means nothing.
         bad: index -> reason.
         id_kind: string or int64; None where no id was seen yet.
     """
 
     ids: list[Any] | None
     texts: list[str | None]
+    values: tuple[pa.Array, ...]
     bad: dict[int, str]
     id_kind: str | None
 
@@ -33,28 +57,25 @@ class RowBatch:
         return len(self.texts)
 
 
-def assemble(
-    rows: int, texts: Sequence[list[Any]], ids: list[Any] | None, bad: dict[int, str], spec: ReadSpec, kind: str | None
-) -> RowBatch:
-    """The rows that these columns make.
+def assemble(cells: Cells, spec: ReadSpec, kind: str | None) -> RowBatch:
+    """The rows that these cells make.
 
     Args:
-        rows: how many.
-        texts: a list of `rows` values for each text column; no columns where texts are not wanted.
-        ids: a value a row, or None where there is no id column.
-        bad: index -> reason, for rows that are known to be broken; whatever their values are.
+        cells: of the columns that `spec` names; where it names no text columns, texts are None.
         kind: what ids must be, string or int64; None: as the first good one is.
     """
-    bad = dict(bad)
-    for name, values in zip(spec.text_columns, texts, strict=False):
-        if not set(map(type, values)) <= {str}:
-            for index, value in enumerate(values):
+    bad = dict(cells.bad)
+    for name, texts in zip(spec.text_columns, cells.texts, strict=True):
+        if not set(map(type, texts)) <= {str}:
+            for index, value in enumerate(texts):
                 if type(value) is not str:
-                    bad.setdefault(index, _not_a_text(name, value))
+                    bad.setdefault(index, f"column {name!r} {mismatch(value, 'string')}")
+    values = tuple(value_array(column, part, bad) for column, part in zip(spec.values, cells.values, strict=True))
+    ids = cells.ids
     if ids is not None:
         kind = _check_ids(ids, bad, str(spec.id_column), kind)
         ids = _without(ids, bad)
-    return RowBatch(ids, _join(rows, texts, bad, spec.separator), bad, kind)
+    return RowBatch(ids, _join(cells.rows, cells.texts, bad, spec.separator), values, bad, kind)
 
 
 def _join(rows: int, texts: Sequence[list[Any]], bad: dict[int, str], separator: str) -> list[str | None]:
@@ -94,25 +115,12 @@ def _check_ids(ids: list[Any], bad: dict[int, str], name: str, kind: str | None)
     return kind
 
 
-def _not_a_text(name: str, value: Any) -> str:
-    suffix = "" if value is None or isinstance(value, Unusable) else ", not string"
-    return f"column {name!r} {_what(value)}{suffix}"
-
-
 def _not_an_id(name: str, value: Any, kind: str | None) -> str:
     """Why `value` is no id of this kind; empty where it is one."""
     if type(value) not in _ID_KINDS:
-        return f"id column {name!r} {_what(value)}: neither string nor integer"
+        return f"id column {name!r} {what_is_wrong(value)}: neither string nor integer"
     if type(value) is int and value not in _INT64:
         return f"id column {name!r} holds {value}, which does not fit into 64 bits"
     if kind is not None and _ID_KINDS[type(value)] != kind:
-        return f"id column {name!r} {_what(value)}, where the rows before hold {kind}"
+        return f"id column {name!r} {what_is_wrong(value)}, where the rows before hold {kind}"
     return ""
-
-
-def _what(value: Any) -> str:
-    if isinstance(value, Unusable):
-        return value.reason
-    if value is None:
-        return "is null"
-    return f"is of type {type_name(value)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ class FileScan:
         id_kind: string or int64; None where there is no id column, or no row to have an id.
         fields: the columns of a CSV or TSV file in order, else ().
         bad: the first bad rows.
-        bad_rows: how many there are in all. Bytes in a Parquet or Arrow file that are no UTF-8 only show in reading.
+        bad_rows: how many there are in all. Texts of a Parquet or Arrow file that are no UTF-8 only show in reading.
         id_hashes: [rows, 2] uint64, where they were wanted and there is an id column.
         chunks: where the rows of a compressed text file lie in a form that can be sought; None: nowhere.
     """
@@ -175,17 +175,17 @@ def _scan_parquet(file: SourceFile, spec: ReadSpec, tally: _Tally) -> FileScan:
     with open_parquet(file.url) as source:
         check_schema(spec, source.schema_arrow, file.url)
         tally.id_kind = _id_kind(spec, source.schema_arrow)
+        unproven = _unproven(spec, tally.want_hashes)
         footer_bytes = source.metadata.serialized_size + _FOOTER_END_BYTES
         for number in range(source.metadata.num_row_groups):
             group = source.metadata.row_group(number)
             marks.append(_marks([tally.rows], [group.column(0).data_page_offset]))
-            dubious = _may_be_bad(group, source, spec)
-            columns = spec.needed() if dubious else (str(spec.id_column),) if tally.want_hashes else ()
-            if not columns:
+            read = spec if _may_be_bad(group, source, spec) else unproven
+            if not read.needed():
                 tally.skip(group.num_rows)
                 continue
-            for batch in parquet_batches(source, columns, tally.rows, group.num_rows):
-                tally.add(table_rows(batch, spec, tally.id_kind, with_texts=dubious))
+            for batch in parquet_batches(source, read.needed(), tally.rows, group.num_rows):
+                tally.add(table_rows(batch, read, tally.id_kind))
     digest = _stamp_digest(file)
     for block in read_blocks(file.url, start=file.size - footer_bytes):
         digest.update(block)
@@ -198,6 +198,7 @@ def _scan_arrow(file: SourceFile, spec: ReadSpec, tally: _Tally, mark_every: int
     with open_arrow(file.url) as (source, schema):
         check_schema(spec, schema, file.url)
         tally.id_kind = _id_kind(spec, schema)
+        proven, unproven = _proven_by_nulls(spec), _unproven(spec, tally.want_hashes)
         for offset, batch in arrow_messages(source, schema, file.url):
             # A mark is dropped again where the next one still comes soon enough.
             if len(rows) > 1 and tally.rows - rows[-2] <= mark_every:
@@ -205,9 +206,10 @@ def _scan_arrow(file: SourceFile, spec: ReadSpec, tally: _Tally, mark_every: int
                 offsets.pop()
             rows.append(tally.rows)
             offsets.append(offset)
-            dubious = _is_uint64(spec, schema) or any(batch.column(name).null_count for name in spec.needed())
-            if dubious or tally.want_hashes:
-                tally.add(table_rows(batch, spec, tally.id_kind, with_texts=dubious))
+            nulls = any(batch.column(name).null_count for name in proven)
+            read = spec if nulls or _is_uint64(spec, schema) else unproven
+            if read.needed():
+                tally.add(table_rows(batch, read, tally.id_kind))
             else:
                 tally.skip(batch.num_rows)
         digest = _stamp_digest(file)
@@ -243,14 +245,25 @@ def _is_uint64(spec: ReadSpec, schema: pa.Schema) -> bool:
     return spec.id_column is not None and pa.types.is_uint64(schema.field(spec.id_column).type)
 
 
+def _proven_by_nulls(spec: ReadSpec) -> tuple[str, ...]:
+    """The columns of a table all of whose cells can be used where none of them is null."""
+    return replace(spec, values=tuple(column for column in spec.values if column.kind == "text")).needed()
+
+
+def _unproven(spec: ReadSpec, want_ids: bool) -> ReadSpec:
+    """What of a table must be read even so: numbers, since one may be out of range, lists, and ids if wanted."""
+    values = tuple(column for column in spec.values if column.kind != "text")
+    return replace(spec, text_columns=(), id_column=spec.id_column if want_ids else None, values=values)
+
+
 def _may_be_bad(group: Any, source: pq.ParquetFile, spec: ReadSpec) -> bool:
     """Whether a row group's statistics leave room for a null, or its id type for a number beyond int64."""
     if _is_uint64(spec, source.schema_arrow):
         return True
-    needed = spec.needed()
+    proven = _proven_by_nulls(spec)
     for index in range(group.num_columns):
         column = group.column(index)
-        if column.path_in_schema in needed:
+        if column.path_in_schema in proven:
             statistics = column.statistics
             if statistics is None or not statistics.has_null_count or statistics.null_count:
                 return True

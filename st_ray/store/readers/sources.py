@@ -12,7 +12,7 @@ from st_ray.store.readers.folders import expand
 from st_ray.store.readers.formats import is_table
 from st_ray.store.readers.spec import ReadSpec, SourceFile
 from st_ray.store.readers.tables import table_columns
-from st_ray.store.readers.text import is_delimited, take_head
+from st_ray.store.readers.text import is_delimited, take_head, text_format
 
 _BEIR_ID_COLUMN = "_id"
 _BEIR_TEXT_COLUMNS = ("title", "text")
@@ -30,13 +30,14 @@ def resolve_inputs(inputs: Sequence[str], spec: ReadSpec) -> tuple[list[SourceFi
 
     Raises:
         InputError: an input is missing, empty, unreadable, of an unknown type, or named twice; a column is missing,
-            or none can be chosen.
+            cannot hold what is asked of it, or none can be chosen.
     """
     if not inputs:
         raise InputError("no input was given", "name files, folders or globs with --input")
     found = [expand(given) for given in inputs]
     files = [file for one in found for file in one.files]
     _check_unique(files)
+    _check_lists(files, spec)
     if spec.columns is not None and not any(is_delimited(file.format) for file in files):
         raise InputError(f"{files[0].url}: column names were given, but no input is CSV or TSV", "leave --columns out")
     if any(one.beir for one in found) and not spec.text_columns:
@@ -78,3 +79,14 @@ def _check_unique(files: Sequence[SourceFile]) -> None:
         if file.url in seen:
             raise InputError(f"{file.url}: named twice by the inputs", "name each file once; do globs overlap?")
         seen.add(file.url)
+
+
+def _check_lists(files: Sequence[SourceFile], spec: ReadSpec) -> None:
+    """Raise InputError where a column of lists is asked of a format all of whose cells are strings."""
+    lists = [column.name for column in spec.values if column.kind == "texts"]
+    for file in files:
+        if lists and not is_table(file.format) and not text_format(file.format, spec).typed:
+            raise InputError(
+                f"{file.url}: column {lists[0]!r} is to hold lists of texts, which a {file.format} file cannot",
+                "use JSON lines or Parquet",
+            )

@@ -1,8 +1,26 @@
-"""What is read: the columns that make a row's id and text, and the files that hold the rows."""
+"""What is read: the columns that make a row's id, text and values, and the files that hold the rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ValueColumn:
+    """A column that is read beside the text, each value by itself.
+
+    Attributes:
+        name: the column's; it may be a text column too.
+        kind: what a value must be. text: a string, which may be empty; texts: a list of strings, which may be empty;
+            number: a finite number, True being 1; class: a whole number (3, 3.0 or True) that is one of the classes.
+            CSV, TSV and plain text hold strings alone: numbers and classes are parsed there, and there are no lists.
+        classes: of `class`: values are 0 to classes - 1; None: any whole number from 0 on that fits int64.
+    """
+
+    name: str
+    kind: Literal["text", "texts", "number", "class"]
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -16,6 +34,7 @@ class ReadSpec:
         columns: the names of the columns of CSV or TSV files without a header line; None: they have one.
         separator: what stands between the text columns.
         quotes: whether a double quote opens a quoted field in CSV and TSV; False: quotes are plain characters.
+        values: the columns that are read beside the text.
     """
 
     id_column: str | None = None
@@ -23,11 +42,12 @@ class ReadSpec:
     columns: tuple[str, ...] | None = None
     separator: str = " "
     quotes: bool = True
+    values: tuple[ValueColumn, ...] = ()
 
     def needed(self) -> tuple[str, ...]:
-        """The columns to read: text columns, then the id column, each once."""
-        names = (*self.text_columns, self.id_column) if self.id_column is not None else self.text_columns
-        return tuple(dict.fromkeys(names))
+        """The columns to read: text columns, then the id column, then value columns, each once."""
+        names = (*self.text_columns, self.id_column, *(column.name for column in self.values))
+        return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 @dataclass(frozen=True)

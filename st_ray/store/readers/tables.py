@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from st_ray.core.errors import InputError
-from st_ray.store.readers.columns import check_names, check_types
+from st_ray.store.readers.cells import column_values, is_list
+from st_ray.store.readers.columns import LISTS_OF_STRINGS, check_names, check_types
 from st_ray.store.readers.files import column_buffer_bytes, open_table, reading
-from st_ray.store.readers.records import Unusable
-from st_ray.store.readers.rows import RowBatch, assemble
+from st_ray.store.readers.rows import Cells, RowBatch, assemble
 from st_ray.store.readers.spec import ReadSpec
 
 _BATCH_ROWS = 8192
 
 
 def schema_columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
-    """(name, kind) of each column: string, integer, null, or the Arrow type's own name."""
+    """(name, kind) of each column: string, integer, null, list of strings, or the Arrow type's own name."""
     return tuple((field.name, _kind(field.type)) for field in schema)
 
 
@@ -106,42 +105,16 @@ def arrow_batches(
     yield from _window((batch for _, batch in arrow_messages(source, schema, url)), skip, rows)
 
 
-def table_rows(batch: pa.RecordBatch, spec: ReadSpec, id_kind: str | None, with_texts: bool = True) -> RowBatch:
-    """The rows of a record batch; without texts, which are then None, where they are not wanted."""
-    texts = [column_values(batch.column(name)) for name in spec.text_columns] if with_texts else []
-    ids = None if spec.id_column is None else column_values(batch.column(spec.id_column))
-    return assemble(batch.num_rows, texts, ids, {}, spec, id_kind)
-
-
-def column_values(array: pa.Array) -> list[Any]:
-    """The column's values as Python objects: None for null, an Unusable for bytes that are no UTF-8.
-
-    Raises:
-        pyarrow.ArrowInvalid: the column is damaged; unnoticed, it would be read out of bounds.
-    """
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    try:
-        array.validate(full=True)
-        return list(array.to_pylist())
-    except pa.ArrowInvalid:
-        array = array.view(_bytes_of(array.type))
-        array.validate(full=True)
-        return [_decode(value) for value in array.to_pylist()]
-
-
-def _decode(value: bytes | None) -> str | Unusable | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError as error:
-        return Unusable(f"is not valid UTF-8 ({error.reason})")
-
-
-def _bytes_of(kind: pa.DataType) -> pa.DataType:
-    """The type that holds the bytes of these strings."""
-    if pa.types.is_string_view(kind):
-        return pa.binary_view()
-    return pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()
+def table_rows(batch: pa.RecordBatch, spec: ReadSpec, id_kind: str | None) -> RowBatch:
+    """The rows of a record batch that has the columns that `spec` names."""
+    cells = Cells(
+        rows=batch.num_rows,
+        texts=[column_values(batch.column(name)) for name in spec.text_columns],
+        ids=None if spec.id_column is None else column_values(batch.column(spec.id_column)),
+        values=[batch.column(column.name) for column in spec.values],
+        bad={},
+    )
+    return assemble(cells, spec, id_kind)
 
 
 def _window(batches: Iterator[pa.RecordBatch], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
@@ -157,9 +130,16 @@ def _window(batches: Iterator[pa.RecordBatch], skip: int, rows: int) -> Iterator
 
 
 def _kind(kind: pa.DataType) -> str:
-    value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value):
+    if _is_string(kind):
         return "string"
     if pa.types.is_integer(kind):
         return "integer"
+    # Of lists that are all empty, nothing says what they are lists of.
+    if is_list(kind) and (_is_string(kind.value_type) or pa.types.is_null(kind.value_type)):
+        return LISTS_OF_STRINGS
     return str(kind)
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from st_ray.core.errors import InputError
 from st_ray.store.readers.delimited import Delimited
 from st_ray.store.readers.jsonl import JsonLines, keys
 from st_ray.store.readers.records import MAX_RECORD_BYTES, PLAIN_COLUMN, PlainLines, Records, TextFormat
-from st_ray.store.readers.rows import RowBatch, assemble
-from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.readers.rows import Cells, RowBatch, assemble
+from st_ray.store.readers.spec import ReadSpec, ValueColumn
+from st_ray.store.readers.values import parse_numbers
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _BOM = b"\xef\xbb\xbf"
@@ -107,9 +109,19 @@ def record_stream(blocks: Iterable[bytes], parser: TextFormat, url: str) -> Iter
 
 def text_rows(records: Records, parser: TextFormat, spec: ReadSpec, id_kind: str | None) -> RowBatch:
     """The rows that the records make."""
-    texts = [parser.column(records, name) for name in spec.text_columns]
-    ids = None if spec.id_column is None else parser.column(records, spec.id_column)
-    return assemble(len(records), texts, ids, records.bad, spec, id_kind)
+    cells = Cells(
+        rows=len(records),
+        texts=[parser.column(records, name) for name in spec.text_columns],
+        ids=None if spec.id_column is None else parser.column(records, spec.id_column),
+        values=[_values(records, parser, column) for column in spec.values],
+        bad=records.bad,
+    )
+    return assemble(cells, spec, id_kind)
+
+
+def _values(records: Records, parser: TextFormat, column: ValueColumn) -> list[Any]:
+    values = parser.column(records, column.name)
+    return values if parser.typed or column.kind in ("text", "texts") else parse_numbers(values, column.kind)
 
 
 def _delimited_head(records: Records, mark: int, spec: ReadSpec, url: str) -> Head:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from st_ray.store.readers import ReadSpec
-from tests.store.readers.writing import read_all, rows_of
+from st_ray.store.readers import ReadSpec, ValueColumn
+from tests.store.readers.writing import read_all, rows_of, values_of
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -23,6 +23,17 @@ def test_stsb() -> None:
     blocks, _ = read_all([path], spec, 333, mark_every=100)
     assert len(expected) == 1500
     assert rows_of(blocks) == [(number, number, text) for number, text in enumerate(expected)]
+
+
+@pytest.mark.skipif(not (DATA / "stsb").is_dir(), reason="the STS benchmark is not at ../shared/data/stsb")
+def test_labelled_pairs_of_stsb() -> None:
+    path = DATA / "stsb" / "dev.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        expected = [(one, other, float(score)) for one, other, score in csv.reader(file)]
+    values = (ValueColumn("other", "text"), ValueColumn("score", "number"))
+    blocks, _ = read_all([path], ReadSpec(text_columns=("one",), columns=("one", "other", "score"), values=values), 333)
+    assert len(expected) == 1500
+    assert values_of(blocks) == expected
 
 
 @pytest.mark.skipif(not (DATA / "cranfield").is_dir(), reason="Cranfield is not at ../shared/data/cranfield")

@@ -121,3 +121,37 @@ def rows_of(blocks: Sequence[TextBlock]) -> list[tuple[int, Any, str]]:
 
 def rejects_of(blocks: Sequence[TextBlock]) -> list[dict[str, Any]]:
     return [reject for block in blocks for reject in block.rejects.to_pylist()]
+
+
+def encode_records(extension: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> bytes:
+    """The bytes of a file `x.extension` that holds `rows`, whatever their columns: those of `schema`, in its types."""
+    kind, _, compression = extension.partition(".")
+    if kind == "jsonl":
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    elif kind in ("csv", "tsv"):
+        out = io.StringIO(newline="")
+        writer = csv.DictWriter(out, schema.names, delimiter="," if kind == "csv" else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+        data = out.getvalue().encode()
+    else:
+        data = table_bytes(kind, pa.Table.from_pylist(list(rows), schema))
+    return compress(data, compression)
+
+
+def table_bytes(kind: str, content: pa.Table, **options: Any) -> bytes:
+    """The bytes of a Parquet or Arrow file that holds `content`, in small row groups or batches."""
+    out = io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(content, out, row_group_size=3, **options)
+    else:
+        with pa.ipc.new_stream(out, content.schema) as writer:
+            writer.write_table(content, max_chunksize=2)
+    return out.getvalue()
+
+
+def values_of(blocks: Sequence[TextBlock]) -> list[tuple[Any, ...]]:
+    """(text, value, …) of all rows."""
+    return [
+        row for block in blocks for row in zip(block.texts, *(array.to_pylist() for array in block.values), strict=True)
+    ]

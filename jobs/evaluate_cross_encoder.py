@@ -1,0 +1,25 @@
+"""`python -m jobs.evaluate_cross_encoder`: a cross-encoder's figures on labelled pairs, with a report to look at."""
+
+from __future__ import annotations
+
+from jobs._cli import run_job
+from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
+
+
+def main() -> None:
+    """Entry point."""
+    run_job(EvaluateCrossEncoderConfig, _run)
+
+
+def _run(config: EvaluateCrossEncoderConfig) -> str:
+    """Do it, and return where the result lies."""
+    # Ray and the libraries of models load after the flags are known to be good.
+    from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder, evaluate_cross_encoder_summary
+
+    result = evaluate_cross_encoder(config)
+    print(evaluate_cross_encoder_summary(result), flush=True)
+    return result.folder
+
+
+if __name__ == "__main__":
+    main()

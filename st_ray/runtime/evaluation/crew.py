@@ -1,0 +1,62 @@
+"""Evaluators as Ray actors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import ray
+
+from st_ray.evaluation.judges import Judge, MetricState
+from st_ray.runtime.config import JobConfig
+from st_ray.runtime.evaluation.aggregate import RANGE_PAIRS, Crew, Here, absorbed
+from st_ray.runtime.pipeline import result_of
+from st_ray.runtime.resources import cluster_nodes
+from st_ray.runtime.session import ray_session
+from st_ray.runtime.shuffle import spread
+from st_ray.store.scores import ScoresPart, ScoreStore
+
+
+def crew_for(config: JobConfig, store: ScoreStore, session: ExitStack) -> Crew:
+    """Evaluators on Ray; this process alone where no Ray is running yet, for what that needs no time for."""
+    if not ray.is_initialized() and store.manifest.rows <= RANGE_PAIRS:
+        return Here()
+    session.enter_context(ray_session(config.address, debug=config.debug))
+    return OnRay()
+
+
+class Evaluator:
+    """An actor that gathers the states of parts into one; it can be asked again, since the parts are committed."""
+
+    def __init__(self, judge: Judge, seed: int) -> None:
+        self._judge = judge
+        self._seed = seed
+
+    def state(self, parts: Sequence[ScoresPart]) -> MetricState:
+        """Of some parts, at least one."""
+        return absorbed(self._judge, parts, self._seed)
+
+
+class OnRay:
+    """Evaluators on all CPUs of the cluster; a `Crew`."""
+
+    @property
+    def size(self) -> int:
+        """See `Crew.size`."""
+        return max(1, int(sum(node.cpus for node in cluster_nodes())))
+
+    def states(self, judge: Judge, groups: Sequence[Sequence[ScoresPart]], seed: int) -> list[MetricState]:
+        """See `Crew.states`."""
+        actor = ray.remote(Evaluator).options(num_cpus=1, max_restarts=-1, max_task_retries=3)
+        evaluators = [actor.remote(judge, seed) for _ in groups]
+        refs = [one.state.remote(group) for one, group in zip(evaluators, groups, strict=True)]
+        return [result_of(ref) for ref in refs]
+
+    def spread(self, task: Callable[..., Sequence[Any]], calls: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
+        """See `Crew.spread`."""
+        return spread(task, calls, count)
+
+    def value(self, ref: Any) -> Any:
+        """See `Crew.value`."""
+        return result_of(ref)

@@ -1,0 +1,183 @@
+"""The job that evaluates cross-encoders: score the data's pairs, gather the scores' figures, write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
+from st_ray.evaluation.judges import LATEST
+from st_ray.evaluation.page import report_page
+from st_ray.evaluation.report import Findings, csv_row, find_intervals, finite, sections
+from st_ray.runtime.clock import Laps
+from st_ray.runtime.cross_encoding.steps import ScorerLoader
+from st_ray.runtime.evaluation.aggregate import evaluate
+from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
+from st_ray.runtime.evaluation.crew import crew_for
+from st_ray.runtime.evaluation.output import PAGE, REPORT, EvaluationOutput
+from st_ray.runtime.evaluation.scoring import PairScoring
+from st_ray.runtime.result import JobResult
+from st_ray.store.lineage import Lineage
+from st_ray.store.output import REJECTS
+from st_ray.store.scores import ScoreStore
+
+
+def evaluate_cross_encoder(
+    config: EvaluateCrossEncoderConfig, loader: ScorerLoader | None = None, session: ExitStack | None = None
+) -> JobResult:
+    """Run the job to its end.
+
+    The output holds the scores (a folder that `--scores` takes), report.json, report.html, and the CSV file that the
+    class of `st_ray.evaluation.evaluators` writes.
+
+    Args:
+        config: see `EvaluateCrossEncoderConfig`.
+        loader: a scorer of the caller's own in place of a model folder's.
+        session: takes over the Ray session, for what the caller does next; by default it ends with the job.
+
+    Raises:
+        StRayError: bad data, model, output or resources, before any model is loaded where that is possible;
+            ShardError if some shards failed (the others stay committed).
+    """
+    laps = Laps()
+    judge = config.judge
+    given = ScoreStore.open(config.scores) if config.scores is not None else None
+    with ExitStack() as stack:
+        session = session or stack
+        opened = EvaluationOutput.opened(
+            config.output, _csv_name(config), _lineage(config, given), overwrite=config.overwrite
+        )
+        output = stack.enter_context(opened)
+        if given is not None:
+            store = output.scored(lambda session: given, session)
+        else:
+            store = output.scored(PairScoring(config, output.scores, loader).run, session)
+        laps.end("scores")
+        of_documents = config.of_documents
+        store.require(config.evaluator, labels=judge.labels, several=judge.several_scores, samples=of_documents)
+        finished = output.finished()
+        if finished is not None:
+            return finished
+        crew = crew_for(config, store, session)
+        found = evaluate(judge, store.parts, crew, config.seed)
+        laps.end("figures")
+        findings = find_intervals(judge, found.state, found.figures, config.bootstrap, config.seed)
+        laps.end("intervals")
+        about = _about(config, store, findings)
+        page = report_page(_title(config), _facts(config, about), sections(findings))
+        laps.end("report")
+        run = {"scoring": {} if given else dict(store.manifest.run), "seconds_of": laps.seconds}
+        return output.finish(about, csv_row(judge.columns(found.figures)), page, run)
+
+
+def _csv_name(config: EvaluateCrossEncoderConfig) -> str:
+    name = f"_{config.name}" if config.name else ""
+    return f"{config.judge.class_name}{name}_results{f'_@{config.at_k}' if config.of_documents else ''}.csv"
+
+
+def _lineage(config: EvaluateCrossEncoderConfig, given: ScoreStore | None) -> Lineage:
+    # The scores made here have a lineage of their own.
+    how: dict[str, Any] = {"at_k": config.at_k} if config.of_documents else {}
+    how |= {"threshold": config.threshold} if config.evaluator == "binary-accuracy" else {}
+    return {
+        "evaluator": config.evaluator,
+        "name": config.name,
+        **how,
+        "bootstrap": config.bootstrap,
+        "seed": config.seed,
+        "scores": given.digest if given else None,
+    }
+
+
+def _about(config: EvaluateCrossEncoderConfig, store: ScoreStore, findings: Findings) -> dict[str, Any]:
+    """The report."""
+    made, state = store.manifest, findings.state
+    own = {name: figure for name, figure in findings.figures.items() if not name.startswith(LATEST)}
+    latest = {name: figure for name, figure in findings.figures.items() if name.startswith(LATEST)}
+    sample = state.sample
+    return {
+        "evaluator": config.evaluator,
+        "class": findings.judge.class_name,
+        "name": config.name,
+        "figures": finite(own),
+        "figures_in_latest_terms": finite({name.removeprefix(LATEST): figure for name, figure in latest.items()}),
+        "intervals": finite(dict(findings.intervals)),
+        "replicates": findings.replicates,
+        "replicates_drawn_from": len(sample.rows) if sample.capacity else state.pairs,
+        "pairs": state.pairs,
+        "rows": made.about["rows"],
+        "dropped": made.dropped,
+        "counted": findings.judge.counted(state),
+        "cross_encoder": made.about["cross_encoder"],
+        "activation": made.about["activation"],
+        "backend": made.lineage["backend"],
+        "dtype": made.lineage["dtype"],
+        "min_rank_correlation_to_float32": made.about["min_rank_correlation_to_float32"],
+        "data": made.about["data"],
+        "scores": store.folder,
+        "scores_digest": store.digest,
+        "scores_lineage": dict(made.lineage),
+    }
+
+
+def _title(config: EvaluateCrossEncoderConfig) -> str:
+    return f"{config.judge.class_name}{f': {config.name}' if config.name else ''}"
+
+
+def _facts(config: EvaluateCrossEncoderConfig, about: Mapping[str, Any]) -> dict[str, str]:
+    facts = {
+        "model": f"{about['cross_encoder']}, {about['activation']} of its logits",
+        "computed": f"{about['backend']} in {about['dtype']}",
+        "data": ", ".join(about["data"]),
+        "pairs": f"{about['pairs']:,}",
+    }
+    facts |= _counted(about)
+    if config.evaluator == "binary-accuracy":
+        facts["threshold"] = f"{config.threshold:g}"
+    if config.of_documents:
+        facts["ranks looked at"] = f"{config.at_k}"
+    if about["dropped"]:
+        facts["left out"] = "; ".join(f"{count:,} rows: {reason}" for reason, count in about["dropped"].items())
+    return facts
+
+
+def _counted(about: Mapping[str, Any]) -> dict[str, str]:
+    return {name.replace("_", " "): f"{count:,}" for name, count in about["counted"].items()}
+
+
+def evaluate_cross_encoder_summary(result: JobResult) -> str:
+    """The figures with their intervals, over what they were taken, and where the report lies."""
+    manifest, about = result.manifest, result.manifest.about
+    lines = {}
+    for name, figure in about["figures"].items():
+        low, high = about["intervals"].get(name) or (None, None)
+        shown = "undefined" if figure is None else f"{figure:.6f}"
+        lines[name.replace("_", " ")] = shown + (f"  ({low:.4f} to {high:.4f})" if low is not None else "")
+    lines["pairs"] = f"{about['pairs']:,} of {', '.join(about['data'])}"
+    lines |= _counted(about)
+    lines["model"] = (
+        f"{about['cross_encoder']}, {about['backend']} in {about['dtype']}, {about['activation']} of logits"
+    )
+    if about["min_rank_correlation_to_float32"] is not None:
+        least = about["min_rank_correlation_to_float32"]
+        lines["correlation"] = f"{least:.5f} at least, of ranks with those in float32, over a sample"
+    if about["dropped"]:
+        reasons = "; ".join(f"{count:,} {reason}" for reason, count in about["dropped"].items())
+        lines["rows left out"] = f"{sum(about['dropped'].values()):,}, in {about['scores']}/{REJECTS}: {reasons}"
+    lines["report"] = f"{result.folder}/{PAGE}, {REPORT} and {about['csv']}"
+    if result.already_complete:
+        return render_summary("evaluate_cross_encoder: complete already, nothing to do", lines)
+    run, scoring = manifest.run["seconds_of"], manifest.run["scoring"]
+    if scoring:
+        if scoring["shards_done_before"]:
+            lines["resumed"] = f"{scoring['shards_done_before']:,} shards were scored by an earlier run"
+        lines |= {
+            "scored": f"{scoring['pairs']:,} pairs of {scoring['tokens']:,} tokens in "
+            + human_seconds(scoring["seconds"]),
+            "start-up": start_up_line(scoring["start_up_seconds"]),
+            "rate": f"{scoring['pairs_per_second']:,.1f} pairs/s",
+            "actors": actors_line(scoring),
+        }
+    lines["evaluated"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.items() if name != "scores")
+    return render_summary("evaluate_cross_encoder: complete", lines)

@@ -1,0 +1,186 @@
+"""Labelled pairs to the similarities of their embeddings, as committed, resumable shards."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from st_ray.core.errors import ShardError
+from st_ray.models.tokens import TokenizedTexts
+from st_ray.runtime import pipeline
+from st_ray.runtime.compute import Compute
+from st_ray.runtime.config import ModelConfig
+from st_ray.runtime.corpus import Corpus
+from st_ray.runtime.encode.config import EncodeConfig
+from st_ray.runtime.encode.model import injected_model, inspect_model
+from st_ray.runtime.encode.reference import FOR_COSINE, make_reference, measure_cosine
+from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, tokenizer_of
+from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
+from st_ray.runtime.evaluation.labelled import LabelledPairs, PairSource
+from st_ray.runtime.evaluation.scoring import PAIRS_OF_A_SHARD, DataScoring, describe_shard
+from st_ray.runtime.meter import Meter
+from st_ray.runtime.model_facts import ModelFacts
+from st_ray.runtime.pipeline import Row, pack, task_of, unpack
+from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.stage import Stage
+from st_ray.scoring.similarity import (
+    pairwise_cos_sim,
+    pairwise_dot_score,
+    pairwise_euclidean_sim,
+    pairwise_manhattan_sim,
+)
+from st_ray.store.manifest import ShardEntry
+from st_ray.store.output import Part
+from st_ray.store.rejects import left_out
+from st_ray.store.scores import similarities_part
+
+if TYPE_CHECKING:
+    import ray.data
+
+SIMILARITIES: Mapping[str, Callable[[Any, Any], Any]] = {
+    "cosine": pairwise_cos_sim,
+    "euclidean": pairwise_euclidean_sim,
+    "manhattan": pairwise_manhattan_sim,
+    "dot": pairwise_dot_score,
+}
+
+
+@dataclass(frozen=True)
+class ReadTexts:
+    """First step: the shard's pairs, each distinct text of either side tokenized once."""
+
+    loader: EncoderLoader
+    source: PairSource
+    prompt: str
+
+    def __call__(self, row: Row) -> Row:
+        """The tokens, which texts make a pair, and the rest."""
+        (first, second, _), pairs = self.source.read(task_of(row))
+        places: dict[str, int] = {}
+        sides = np.array(
+            [[places.setdefault(text, len(places)) for text in texts] for texts in (first, second)], np.int32
+        )
+        tokens = tokenizer_of(self.loader).tokenize(list(places), self.prompt)
+        return {"tokens": pack(tokens), "sides": np.array(sides, np.int32), "pairs": pack(pairs)}
+
+
+class Compare:
+    """Second step, in an actor: the model, loaded once, over the shard's texts; then the similarities of the pairs.
+
+    Args:
+        measure: measures the encoder once it is loaded, and raises where it is not good enough.
+    """
+
+    def __init__(
+        self,
+        loader: EncoderLoader,
+        threads: int,
+        batch_tokens: int | None,
+        meter: Any,
+        measure: Callable[[TokenEncoder], Mapping[str, float]] | None,
+    ) -> None:
+        self._encoder = loader.encoder(threads)
+        self._measured = measure(self._encoder) if measure else {}
+        self._batch_tokens = batch_tokens
+        self._meter = meter
+
+    def __call__(self, row: Row) -> Row:
+        """The similarities, float32 `[4, n]` in the order of `SIMILARITIES`; raises ShardError for one not finite."""
+        begun = time.perf_counter()
+        tokens: TokenizedTexts = unpack(row["tokens"])
+        first, second = np.asarray(row["sides"])
+        share = len(first) / max(1, len(tokens.lengths))
+        embeddings = self._encoder.encode_tokenized(
+            tokens,
+            batch_tokens=self._batch_tokens,
+            on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
+        )
+        self._meter.add(seconds=time.perf_counter() - begun)
+        self._meter.flush()
+        scores = np.stack([np.asarray(of(embeddings[first], embeddings[second])) for of in SIMILARITIES.values()])
+        bad = np.flatnonzero(~np.isfinite(scores).all(axis=0))
+        if len(bad):
+            pairs: LabelledPairs = unpack(row["pairs"])
+            raise ShardError(
+                f"a similarity of {pairs.describe(int(bad[0]))} is not finite (such pairs in this shard: {len(bad)})",
+                "use --dtype float32 if the model overflows in a shorter type, and check the model's weights",
+            )
+        figures = {"tokens": len(tokens.flat), **self._measured}
+        return {"scores": scores.astype(np.float32), "figures": pack(figures), "pairs": row["pairs"]}
+
+
+def make_part(row: Row) -> Part:
+    """Last step: the part of similarities, ready to be published."""
+    pairs: LabelledPairs = unpack(row["pairs"])
+    scores = np.asarray(row["scores"])
+    columns = {name: pa.array(values) for name, values in zip(SIMILARITIES, scores, strict=True)}
+    return Part(
+        data=similarities_part({**pairs.columns, **columns}),
+        rows=scores.shape[1],
+        first_row=pairs.first_row,
+        figures=unpack(row["figures"]),
+        **left_out(pairs.rejects, row["name"]),
+    )
+
+
+class SimilarityScoring(DataScoring[EncoderLoader]):
+    """Similarities by a bi-encoder.
+
+    Args:
+        loader: an encoder of the caller's own in place of a model folder's.
+
+    Raises:
+        StRayError: bad flags, files, columns or model; no row is read and no weight loaded for that.
+    """
+
+    def __init__(self, config: EvaluateSimilarityConfig, folder: str, loader: EncoderLoader | None) -> None:
+        self._flags = config
+        flags = {field.name: getattr(config, field.name) for field in fields(ModelConfig)}
+        encode = EncodeConfig(
+            input=config.data, model=config.model, output=folder, truncate_dim=config.truncate_dim, **flags
+        )
+        model: ModelFacts[EncoderLoader] = injected_model(encode, loader) if loader else inspect_model(encode)
+        super().__init__(config, folder, model, config.labelled_spec("number"), PAIRS_OF_A_SHARD)
+
+    def _stage(self, corpus: Corpus, compute: Compute, actors: ActorPlan, meter: Meter) -> Stage:
+        flags, model = self._flags, self._model
+        loader = model.loader_for(compute)
+        read = ReadTexts(loader, PairSource(corpus.spec, flags.on_bad_row, of_documents=False), model.prompt)
+        measure = None
+        if compute.dtype != "float32":
+            task = ray.remote(make_reference).options(num_cpus=0)  # it must never wait for a CPU
+            exact = model.loader_for(Compute(compute.backend, "float32"))
+            reference = task.remote(exact, corpus.shards, corpus.spec, model.prompt, flags.seed, FOR_COSINE)
+            measure = functools.partial(_measure, reference, flags.min_cosine)
+        make = functools.partial(Compare, loader, actors.threads, flags.batch_tokens, meter.client(), measure)
+
+        def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
+            ds = pipeline.map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
+            pool = actors.fitted(cluster_nodes()) if careful else actors
+            return pipeline.map_actors(ds, make, pool, careful=careful)
+
+        return Stage(
+            label="compare",
+            tasks=corpus.shards,
+            rows=[shard.rows for shard in corpus.shards],
+            connect=connect,
+            finish=make_part,
+            writers=max(1, actors.maximum // 2),
+            describe=describe_shard,
+            noun="pairs",
+        )
+
+    def _about(self, entries: Sequence[ShardEntry]) -> dict[str, Any]:
+        measured = [entry.figures["cosine"] for entry in entries if "cosine" in entry.figures]
+        return {"min_cosine_to_float32": round(min(measured), 6) if measured else None}
+
+
+def _measure(reference: Any, least: float, encoder: TokenEncoder) -> dict[str, float]:
+    return {"cosine": measure_cosine(encoder, pipeline.result_of(reference), least)}
