@@ -1,11 +1,13 @@
 # make demo | test | lint | bench | bench-search — each sets up .venv first, once.
+# make peer-evaluators — records again what the evaluators of an older peer give, in an environment of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEER := .peers/sentence-transformers-3.4.1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: setup demo test lint format bench bench-search clean
+.PHONY: setup demo test lint format bench bench-search peer-evaluators clean
 
 setup: $(VENV)/.ready
 
@@ -40,5 +42,13 @@ bench-search: setup
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.search --index --rows 1000000
 
+peer-evaluators: $(PEER)/.ready
+	$(PEER)/bin/python -m tests.parity.record_evaluators
+
+$(PEER)/.ready:
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 sentence-transformers==3.4.1 transformers==4.48.3 'datasets<4'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) quickstart .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .peers quickstart .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
