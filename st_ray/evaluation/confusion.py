@@ -99,11 +99,11 @@ def f1_figures(confusion: Confusion, averages: Sequence[Average]) -> list[float]
     """F1 by each average.
 
     Raises:
-        InputError: a binary F1 is wanted, but labels other than 0 and 1 occur.
+        InputError: a binary F1 is wanted, but more than two labels occur, or the label 1 does not.
     """
-    if "binary" in averages and not set(confusion.labels.tolist()) <= {0, 1}:
+    if "binary" in averages and (len(confusion.labels) > 2 or 1 not in confusion.labels):
         raise InputError(
-            f"gold and predicted labels are {confusion.labels.tolist()}, and binary F1 knows 0 and 1",
+            f"gold and predicted labels are {confusion.labels.tolist()}, and binary F1 is that of 1 against one other",
             "use a model with two labels, or give pairs of three classes or more",
         )
     return [confusion.f1(average) for average in averages]

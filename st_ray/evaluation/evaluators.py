@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from st_ray.core.errors import InputError
+from st_ray.core.errors import ConfigError, InputError
 from st_ray.evaluation.confusion import Confusion, f1_averages, f1_figures
 from st_ray.evaluation.correlation import pearson, spearman
 from st_ray.evaluation.csv_log import append_row
@@ -264,6 +264,20 @@ class JudgedDocuments:
         return sample_figures(checked, np.array(self.relevant, bool), np.array(self.counts, np.int64), at_k)
 
 
+def check_at_k(at_k: int) -> int:
+    """`at_k` itself. Raises ConfigError below 1."""
+    if at_k < 1:
+        raise ConfigError(f"at_k is {at_k}, and ranks count from 1", "give 1 or more")
+    return at_k
+
+
+def check_keys(sample: Mapping[str, Any], number: int, *keys: str) -> None:
+    """Raise InputError where a sample lacks one of the keys."""
+    missing = [key for key in keys if key not in sample]
+    if missing:
+        raise InputError(f"sample {number} has no key {missing[0]!r}", f"give {', '.join(keys)}")
+
+
 def as_texts(value: str | Sequence[str]) -> list[str]:
     """Documents of a sample: one alone may be given as it is."""
     return [value] if isinstance(value, str) else list(value)
@@ -291,14 +305,15 @@ class CERerankingEvaluator(Evaluator):
         super().__init__(name, write_csv)
         if mrr_at_k is not None:
             logger.warning("`mrr_at_k` is the older name of `at_k`: use `at_k=%d`", mrr_at_k)
-        self.at_k = at_k if mrr_at_k is None else mrr_at_k
+        self.at_k = check_at_k(at_k if mrr_at_k is None else mrr_at_k)
         self.samples = list(samples.values()) if isinstance(samples, Mapping) else samples
         self.csv_file = self.csv_file.replace("_results.csv", f"_results_@{self.at_k}.csv")
         self.csv_headers = ("epoch", "steps", f"MRR@{self.at_k}", f"NDCG@{self.at_k}")
 
     def _figures(self, model: Predictor) -> Sequence[Any]:
         judged = JudgedDocuments()
-        for sample in self.samples:
+        for number, sample in enumerate(self.samples):
+            check_keys(sample, number, "query", "positive", "negative")
             positive, negative = as_texts(sample["positive"]), as_texts(sample["negative"])
             if positive and negative:
                 judged.add(sample["query"], positive + negative, [True] * len(positive) + [False] * len(negative))

@@ -1,7 +1,8 @@
 """The cross-encoder evaluators of the latest sentence-transformers: dictionaries of figures, thresholds between scores.
 
 Like there, a model's `num_labels` decides what the classification evaluator computes, names prefix the figures, and a
-sample without a relevant document counts as 0. A sample of one document has nDCG 1, where scikit-learn refuses it.
+sample without a relevant document counts as 0. A sample of one document has nDCG 1, where scikit-learn refuses it, and
+a search that found no documents is as good as any, where the peer fails.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import numpy as np
 from st_ray.core.errors import InputError
 from st_ray.evaluation.confusion import Confusion
 from st_ray.evaluation.correlation import pearson, spearman
-from st_ray.evaluation.evaluators import Evaluator, JudgedDocuments, PairEvaluator, Pairs, Predictor, as_texts
+from st_ray.evaluation.evaluators import (
+    Evaluator,
+    JudgedDocuments,
+    PairEvaluator,
+    Pairs,
+    Predictor,
+    as_texts,
+    check_at_k,
+    check_keys,
+)
 from st_ray.evaluation.exact import mean
 from st_ray.evaluation.reranking import SampleFigures, sample_figures
 from st_ray.evaluation.scores import check_binary, one_score_each, predicted_classes
@@ -149,7 +159,7 @@ class CrossEncoderRerankingEvaluator(_Named):
         super().__init__(name, write_csv)
         if mrr_at_k is not None:
             logger.warning("`mrr_at_k` is the older name of `at_k`: use `at_k=%d`", mrr_at_k)
-        self.at_k = at_k if mrr_at_k is None else mrr_at_k
+        self.at_k = check_at_k(at_k if mrr_at_k is None else mrr_at_k)
         self.samples = list(samples.values()) if isinstance(samples, Mapping) else samples
         self.always_rerank_positives = always_rerank_positives
         self.prompt_name = prompt_name
@@ -191,9 +201,7 @@ class CrossEncoderRerankingEvaluator(_Named):
 
 
 def _check_sample(sample: Mapping[str, Any], number: int) -> None:
-    missing = [key for key in ("query", "positive") if key not in sample]
-    if missing:
-        raise InputError(f"sample {number} has no key {missing[0]!r}", "give `query` and `positive`")
+    check_keys(sample, number, "query", "positive")
     if ("negative" in sample) == ("documents" in sample):
         raise InputError(f"sample {number} has not one of the keys 'negative' and 'documents'", "give one of them")
 

@@ -39,9 +39,7 @@ SUCCESSORS = [
     "CrossEncoderRerankingEvaluator",
 ]
 WEIGHTED = "Weighted F1 score"
-REFUSED = {name for name in [*OF_3_4_1, *OF_6_2] if name.endswith(" no number")} | {
-    "CEF1Evaluator: two that are not 0 and 1",  # the peer gives the F1 of label 1
-}
+REFUSED = {name for name in [*OF_3_4_1, *OF_6_2] if name.endswith(" no number")}
 """Cases in which a peer gives a figure that means nothing."""
 
 
