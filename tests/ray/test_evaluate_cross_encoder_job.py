@@ -143,6 +143,9 @@ def test_scores_serve_other_metrics_and_other_shards_give_the_same(folder: Path)
         evaluated(folder, "correlation", **same)
     with pytest.raises(ConfigError, match="has 1 score a pair; --evaluator f1 needs one score for each class"):
         evaluate_cross_encoder(EvaluateCrossEncoderConfig(evaluator="f1", scores=scores, output=str(folder / "f1")))
+    with pytest.raises(ConfigError, match="--scores lies in --output"):
+        inside = str(folder / "out")
+        evaluate_cross_encoder(EvaluateCrossEncoderConfig(evaluator="correlation", scores=scores, output=inside))
     with pytest.raises(ConfigError, match="single pairs"):
         wrong = EvaluateCrossEncoderConfig(evaluator="reranking", scores=scores, output=str(folder / "r"))
         evaluate_cross_encoder(wrong)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from st_ray.core.errors import ConfigError
 from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
 from st_ray.evaluation.judges import LATEST
 from st_ray.evaluation.page import report_page
@@ -18,6 +19,7 @@ from st_ray.runtime.evaluation.crew import crew_for
 from st_ray.runtime.evaluation.output import PAGE, REPORT, EvaluationOutput
 from st_ray.runtime.evaluation.scoring import PairScoring
 from st_ray.runtime.result import JobResult
+from st_ray.store import fs
 from st_ray.store.lineage import Lineage
 from st_ray.store.output import REJECTS
 from st_ray.store.scores import ScoreStore
@@ -42,20 +44,19 @@ def evaluate_cross_encoder(
     """
     laps = Laps()
     judge = config.judge
-    given = ScoreStore.open(config.scores) if config.scores is not None else None
+    given = _given_scores(config)
     with ExitStack() as stack:
         session = session or stack
         opened = EvaluationOutput.opened(
             config.output, _csv_name(config), _lineage(config, given), overwrite=config.overwrite
         )
         output = stack.enter_context(opened)
-        if given is not None:
-            store = output.scored(lambda session: given, session)
-        else:
+        if given is None:
             store = output.scored(PairScoring(config, output.scores, loader).run, session)
+            _require_fit(config, store)
+        else:
+            store = output.scored(lambda session: given, session)
         laps.end("scores")
-        of_documents = config.of_documents
-        store.require(config.evaluator, labels=judge.labels, several=judge.several_scores, samples=of_documents)
         finished = output.finished()
         if finished is not None:
             return finished
@@ -69,6 +70,23 @@ def evaluate_cross_encoder(
         laps.end("report")
         run = {"scoring": {} if given else dict(store.manifest.run), "seconds_of": laps.seconds}
         return output.finish(about, csv_row(judge.columns(found.figures)), page, run)
+
+
+def _given_scores(config: EvaluateCrossEncoderConfig) -> ScoreStore | None:
+    """What --scores names. Raises ConfigError where the evaluator needs others, or they lie in the output."""
+    if config.scores is None:
+        return None
+    place, output = (fs.open_fs(url)[1].rstrip("/") + "/" for url in (config.scores, config.output))
+    if place.startswith(output):
+        raise ConfigError("--scores lies in --output, where it could be overwritten", "write to a new --output")
+    store = ScoreStore.open(config.scores)
+    _require_fit(config, store)
+    return store
+
+
+def _require_fit(config: EvaluateCrossEncoderConfig, store: ScoreStore) -> None:
+    judge, documents = config.judge, config.of_documents
+    store.require(config.evaluator, labels=judge.labels, several=judge.several_scores, samples=documents)
 
 
 def _csv_name(config: EvaluateCrossEncoderConfig) -> str:
