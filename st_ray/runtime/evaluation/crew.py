@@ -29,28 +29,26 @@ def crew_for(config: JobConfig, store: ScoreStore, session: ExitStack) -> Crew:
 class Evaluator:
     """An actor that gathers the states of parts into one; it can be asked again, since the parts are committed."""
 
-    def __init__(self, judge: Judge, seed: int) -> None:
-        self._judge = judge
-        self._seed = seed
-
-    def state(self, parts: Sequence[ScoresPart]) -> MetricState:
+    def state(self, judge: Judge, parts: Sequence[ScoresPart], seed: int) -> MetricState:
         """Of some parts, at least one."""
-        return absorbed(self._judge, parts, self._seed)
+        return absorbed(judge, parts, seed)
 
 
 class OnRay:
-    """Evaluators on all CPUs of the cluster; a `Crew`."""
+    """Evaluators on all CPUs of the cluster, each started when it is first needed; a `Crew`."""
 
-    @property
-    def size(self) -> int:
-        """See `Crew.size`."""
-        return max(1, int(sum(node.cpus for node in cluster_nodes())))
+    def __init__(self) -> None:
+        self.size = max(1, int(sum(node.cpus for node in cluster_nodes())))
+        self._evaluators: list[Any] = []
 
     def states(self, judge: Judge, groups: Sequence[Sequence[ScoresPart]], seed: int) -> list[MetricState]:
         """See `Crew.states`."""
-        actor = ray.remote(Evaluator).options(num_cpus=1, max_restarts=-1, max_task_retries=3)
-        evaluators = [actor.remote(judge, seed) for _ in groups]
-        refs = [one.state.remote(group) for one, group in zip(evaluators, groups, strict=True)]
+        # They hold no CPU between two questions, so that other work never waits for one.
+        how = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "max_restarts": -1, "max_task_retries": 3}
+        actor = ray.remote(Evaluator).options(**how)
+        while len(self._evaluators) < len(groups):
+            self._evaluators.append(actor.remote())
+        refs = [one.state.remote(judge, group, seed) for one, group in zip(self._evaluators, groups, strict=False)]
         return [result_of(ref) for ref in refs]
 
     def spread(self, task: Callable[..., Sequence[Any]], calls: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
