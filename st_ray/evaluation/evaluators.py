@@ -9,109 +9,21 @@ evaluated (a score that is not a number, a model with the wrong number of labels
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import ConfigError, InputError
+from st_ray.core.errors import InputError
 from st_ray.evaluation.confusion import Confusion, f1_averages, f1_figures
 from st_ray.evaluation.correlation import pearson, spearman
-from st_ray.evaluation.csv_log import append_row
+from st_ray.evaluation.documents import JudgedDocuments, as_texts, check_at_k, check_keys
+from st_ray.evaluation.evaluator import Evaluator, PairEvaluator, Pairs, Predictor
 from st_ray.evaluation.exact import mean
-from st_ray.evaluation.reranking import SampleFigures, sample_figures
-from st_ray.evaluation.scores import check_binary, check_lengths, one_score_each, predicted_classes
+from st_ray.evaluation.scores import check_binary, one_score_each, predicted_classes
 from st_ray.evaluation.thresholds import binary_figures
 
 logger = logging.getLogger(__name__)
-
-Pairs = Sequence[Sequence[str]]
-_Own = TypeVar("_Own", bound="PairEvaluator")
-
-
-class Predictor(Protocol):
-    """A cross-encoder: this project's, Sentence Transformers', or anything with such a method."""
-
-    def predict(self, sentences: Any, **options: Any) -> Any:
-        """Scores of pairs of texts, `[n]` or `[n, labels]`."""
-
-
-class InputExample(Protocol):
-    """Sentence Transformers' container of a pair and its label."""
-
-    texts: Sequence[str]
-    label: Any
-
-
-class Evaluator(ABC):
-    """What all evaluators share: a name, a CSV file, and the call.
-
-    Attributes:
-        csv_file: its name.
-        csv_headers: its columns.
-    """
-
-    csv_file: str
-    csv_headers: Sequence[str]
-
-    def __init__(self, name: str, write_csv: bool) -> None:
-        self.name = name
-        self.write_csv = write_csv
-        self.csv_file = type(self).__name__ + (f"_{name}" if name else "") + "_results.csv"
-
-    def __call__(self, model: Predictor, output_path: str | None = None, epoch: int = -1, steps: int = -1) -> Any:
-        """Evaluate `model`.
-
-        Args:
-            output_path: folder of the CSV file; None: none is written.
-            epoch, steps: of a training, for the CSV file and the log.
-
-        Returns:
-            The class's figure.
-
-        Raises:
-            InputError: the scores are not what this evaluator can judge.
-        """
-        when = (
-            "" if epoch == -1 else f" after epoch {epoch}" if steps == -1 else f" in epoch {epoch} after {steps} steps"
-        )
-        logger.info("%s: Evaluating the model on %s dataset%s:", type(self).__name__, self.name, when)
-        figures = self._figures(model)
-        for column, figure in zip(self.csv_headers[2:], figures, strict=True):
-            logger.info("%-20s %.6f", f"{column}:", figure)
-        if output_path is not None and self.write_csv:
-            append_row(output_path, self.csv_file, self.csv_headers, [epoch, steps, *figures])
-        return self._returned(figures)
-
-    @abstractmethod
-    def _figures(self, model: Predictor) -> Sequence[Any]:
-        """The figures, in the order of the CSV file's columns."""
-
-    def _returned(self, figures: Sequence[Any]) -> Any:
-        return figures[0]
-
-
-class PairEvaluator(Evaluator):
-    """Evaluators of pairs of texts with a label each."""
-
-    def __init__(self, sentence_pairs: Pairs, labels: Sequence[Any] | np.ndarray, name: str, write_csv: bool) -> None:
-        super().__init__(name, write_csv)
-        check_lengths(sentence_pairs, labels)
-        self.sentence_pairs = sentence_pairs
-        self._gold = np.asarray(labels)
-
-    @classmethod
-    def from_input_examples(cls: type[_Own], examples: Sequence[InputExample], **kwargs: Any) -> _Own:
-        """From Sentence Transformers' InputExample, or anything with `texts` and `label`."""
-        return cls([example.texts for example in examples], [example.label for example in examples], **kwargs)
-
-    def _describe(self, number: int) -> str:
-        return f"pair {number} ({', '.join(map(repr, self.sentence_pairs[number]))})"
-
-    def _predict(self, model: Predictor, **options: Any) -> Any:
-        options = {"convert_to_numpy": True, "show_progress_bar": False, **options}
-        return model.predict(self.sentence_pairs, **options)
 
 
 class CEBinaryAccuracyEvaluator(PairEvaluator):
@@ -235,52 +147,6 @@ class CESoftmaxAccuracyEvaluator(PairEvaluator):
     def _figures(self, model: Predictor) -> Sequence[Any]:
         predicted = predicted_classes(self._predict(model), len(self._gold), self._describe)
         return [np.sum(predicted == self._gold) / len(self._gold)]
-
-
-class JudgedDocuments:
-    """Queries with documents that are known to be relevant or not, one behind another.
-
-    Attributes:
-        pairs: of a query and a document.
-        relevant: whether each document is.
-        counts: documents of each query.
-    """
-
-    def __init__(self) -> None:
-        self.pairs: list[list[str]] = []
-        self.relevant: list[bool] = []
-        self.counts: list[int] = []
-
-    def add(self, query: str, documents: Sequence[str], relevant: Sequence[bool]) -> None:
-        """One query's."""
-        self.pairs += [[query, document] for document in documents]
-        self.relevant += relevant
-        self.counts.append(len(documents))
-
-    def figures(self, model: Predictor, at_k: int, **options: Any) -> SampleFigures:
-        """Score all pairs in one call, and rank each query's documents."""
-        scores = model.predict(self.pairs, convert_to_numpy=True, **options) if self.pairs else np.zeros(0)
-        checked = one_score_each(scores, len(self.pairs), lambda number: f"pair {number} ({self.pairs[number]})")
-        return sample_figures(checked, np.array(self.relevant, bool), np.array(self.counts, np.int64), at_k)
-
-
-def check_at_k(at_k: int) -> int:
-    """`at_k` itself. Raises ConfigError below 1."""
-    if at_k < 1:
-        raise ConfigError(f"at_k is {at_k}, and ranks count from 1", "give 1 or more")
-    return at_k
-
-
-def check_keys(sample: Mapping[str, Any], number: int, *keys: str) -> None:
-    """Raise InputError where a sample lacks one of the keys."""
-    missing = [key for key in keys if key not in sample]
-    if missing:
-        raise InputError(f"sample {number} has no key {missing[0]!r}", f"give {', '.join(keys)}")
-
-
-def as_texts(value: str | Sequence[str]) -> list[str]:
-    """Documents of a sample: one alone may be given as it is."""
-    return [value] if isinstance(value, str) else list(value)
 
 
 class CERerankingEvaluator(Evaluator):

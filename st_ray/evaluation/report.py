@@ -12,7 +12,7 @@ import numpy as np
 
 from st_ray.evaluation import plots, threshold_plots
 from st_ray.evaluation.bootstrap import LEVEL, confidence_intervals
-from st_ray.evaluation.judges import LATEST, Judge, MetricState
+from st_ray.evaluation.judge import LATEST, Judge, MetricState
 from st_ray.evaluation.page import Section
 from st_ray.evaluation.sample import Sample
 

@@ -16,16 +16,8 @@ import numpy as np
 from st_ray.core.errors import InputError
 from st_ray.evaluation.confusion import Confusion
 from st_ray.evaluation.correlation import pearson, spearman
-from st_ray.evaluation.evaluators import (
-    Evaluator,
-    JudgedDocuments,
-    PairEvaluator,
-    Pairs,
-    Predictor,
-    as_texts,
-    check_at_k,
-    check_keys,
-)
+from st_ray.evaluation.documents import JudgedDocuments, as_texts, check_at_k, check_keys
+from st_ray.evaluation.evaluator import Evaluator, PairEvaluator, Pairs, Predictor
 from st_ray.evaluation.exact import mean
 from st_ray.evaluation.reranking import SampleFigures, sample_figures
 from st_ray.evaluation.scores import check_binary, one_score_each, predicted_classes

@@ -7,19 +7,12 @@ import pytest
 from scipy import stats
 
 from st_ray.evaluation.bootstrap import confidence_intervals
-from st_ray.evaluation.judges import (
-    F1,
-    BinaryAccuracy,
-    BinaryClassification,
-    Correlation,
-    Judge,
-    OrderedScores,
-    Reranking,
-    Scored,
-    SoftmaxAccuracy,
-)
+from st_ray.evaluation.class_judges import F1, BinaryAccuracy, SoftmaxAccuracy
+from st_ray.evaluation.judge import Judge, Scored
 from st_ray.evaluation.replicates import correlation_replicates, draws
 from st_ray.evaluation.report import find_intervals
+from st_ray.evaluation.reranking_judge import Reranking
+from st_ray.evaluation.score_judges import BinaryClassification, Correlation, OrderedScores
 from st_ray.evaluation.thresholds import ScoreRange
 
 

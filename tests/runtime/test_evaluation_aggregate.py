@@ -15,17 +15,11 @@ from hypothesis import strategies as st
 
 from st_ray.core.errors import InputError
 from st_ray.evaluation import evaluators, successors
-from st_ray.evaluation.judges import (
-    F1,
-    BinaryAccuracy,
-    BinaryClassification,
-    Correlation,
-    Judge,
-    MetricState,
-    Reranking,
-    SoftmaxAccuracy,
-)
+from st_ray.evaluation.class_judges import F1, BinaryAccuracy, SoftmaxAccuracy
+from st_ray.evaluation.judge import Judge, MetricState
 from st_ray.evaluation.report import csv_row, find_intervals
+from st_ray.evaluation.reranking_judge import Reranking
+from st_ray.evaluation.score_judges import BinaryClassification, Correlation
 from st_ray.runtime.evaluation.aggregate import Here, absorbed, evaluate
 from st_ray.store.scores import ScoresPart, scores_part
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from st_ray.core.errors import InputError
 from st_ray.evaluation.correlation import CorrelationSums, doubled_ranks
-from st_ray.evaluation.judges import Judge, MetricState, OrderedScores, Scored
+from st_ray.evaluation.judge import Judge, MetricState, Scored
 from st_ray.evaluation.sample import CAPACITY, Sample
+from st_ray.evaluation.score_judges import OrderedScores
 from st_ray.evaluation.thresholds import RangeContext, RangeOutline, ScoreRange, range_bests, range_contexts
 from st_ray.store.scores import ScoresPart
 

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from st_ray.core.errors import ConfigError
-from st_ray.evaluation.judges import (
-    F1,
-    BinaryAccuracy,
-    BinaryClassification,
-    Correlation,
-    Judge,
-    Reranking,
-    SoftmaxAccuracy,
-)
+from st_ray.evaluation.class_judges import F1, BinaryAccuracy, SoftmaxAccuracy
+from st_ray.evaluation.judge import Judge
+from st_ray.evaluation.reranking_judge import Reranking
+from st_ray.evaluation.score_judges import BinaryClassification, Correlation
 from st_ray.runtime.config import NO_NAMES, ModelJobConfig, Names, TextConfig, require_at_least
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.store.readers.spec import ReadSpec, ValueColumn

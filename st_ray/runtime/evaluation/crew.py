@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from st_ray.evaluation.judges import Judge, MetricState
+from st_ray.evaluation.judge import Judge, MetricState
 from st_ray.runtime.config import JobConfig
 from st_ray.runtime.evaluation.aggregate import RANGE_PAIRS, Crew, Here, absorbed
 from st_ray.runtime.pipeline import result_of

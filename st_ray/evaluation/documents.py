@@ -1,0 +1,59 @@
+"""Queries with documents of known relevance, as evaluators of rankings take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from st_ray.core.errors import ConfigError, InputError
+from st_ray.evaluation.evaluator import Predictor
+from st_ray.evaluation.reranking import SampleFigures, sample_figures
+from st_ray.evaluation.scores import one_score_each
+
+
+class JudgedDocuments:
+    """Queries with documents that are known to be relevant or not, one behind another.
+
+    Attributes:
+        pairs: of a query and a document.
+        relevant: whether each document is.
+        counts: documents of each query.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: list[list[str]] = []
+        self.relevant: list[bool] = []
+        self.counts: list[int] = []
+
+    def add(self, query: str, documents: Sequence[str], relevant: Sequence[bool]) -> None:
+        """One query's."""
+        self.pairs += [[query, document] for document in documents]
+        self.relevant += relevant
+        self.counts.append(len(documents))
+
+    def figures(self, model: Predictor, at_k: int, **options: Any) -> SampleFigures:
+        """Score all pairs in one call, and rank each query's documents."""
+        scores = model.predict(self.pairs, convert_to_numpy=True, **options) if self.pairs else np.zeros(0)
+        checked = one_score_each(scores, len(self.pairs), lambda number: f"pair {number} ({self.pairs[number]})")
+        return sample_figures(checked, np.array(self.relevant, bool), np.array(self.counts, np.int64), at_k)
+
+
+def check_at_k(at_k: int) -> int:
+    """`at_k` itself. Raises ConfigError below 1."""
+    if at_k < 1:
+        raise ConfigError(f"at_k is {at_k}, and ranks count from 1", "give 1 or more")
+    return at_k
+
+
+def check_keys(sample: Mapping[str, Any], number: int, *keys: str) -> None:
+    """Raise InputError where a sample lacks one of the keys."""
+    missing = [key for key in keys if key not in sample]
+    if missing:
+        raise InputError(f"sample {number} has no key {missing[0]!r}", f"give {', '.join(keys)}")
+
+
+def as_texts(value: str | Sequence[str]) -> list[str]:
+    """Documents of a sample: one alone may be given as it is."""
+    return [value] if isinstance(value, str) else list(value)
