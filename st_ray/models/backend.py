@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,48 +11,11 @@ import numpy as np
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.batching import Tokens
 from st_ray.models.folder import ModelFolder
+from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.specs import StaticEmbeddingSpec
 
 BACKENDS = ("torch", "openvino")
 DTYPES = ("float32", "bfloat16", "float16")
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class EmbedOptions:
-    """How tokens become embeddings.
-
-    Attributes:
-        dimension: leading dimensions of an embedding to keep.
-        normalize: scale every embedding to length 1, after truncation.
-        batch_tokens: tokens of a batch at most, padding included; None for what suits the device.
-        batch_rows: texts of a batch at most; None for no bound of their own.
-    """
-
-    dimension: int
-    normalize: bool = False
-    batch_tokens: int | None = None
-    batch_rows: int | None = None
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How a backend loads a model.
-
-    Attributes:
-        device: cpu, cuda, cuda:1, …; None for the GPU where there is one.
-        dtype: arithmetic of the transformer; pooling and what follows are float32.
-        threads: of a CPU; None for the library's own number.
-        trust_remote_code: run code that lies in the model folder.
-        allow_pickle: load pickled weights where there are no others.
-    """
-
-    device: str | None = None
-    dtype: str = "float32"
-    threads: int | None = None
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
 
 
 class Backend(Protocol):

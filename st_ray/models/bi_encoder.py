@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from st_ray.core.errors import ConfigError
-from st_ray.models.backend import EmbedOptions, LoadOptions, Progress, check_tokens, load_backend
+from st_ray.models.backend import check_tokens, load_backend
 from st_ray.models.folder import check_weights, read_model_folder
+from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.progress import ProgressBar
 from st_ray.models.source import resolve_model
 from st_ray.models.tokenizer import TextTokenizer

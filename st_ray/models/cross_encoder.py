@@ -11,8 +11,9 @@ import numpy as np
 
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.models.activation import activation_of, on_tensors, softmax
-from st_ray.models.backend import EmbedOptions, LoadOptions, Progress, check_tokens, load_backend
+from st_ray.models.backend import check_tokens, load_backend
 from st_ray.models.folder import check_weights
+from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.pair_tokenizer import PairTokenizer, TokenizedPairs
 from st_ray.models.progress import ProgressBar

@@ -8,10 +8,10 @@ import numpy as np
 import openvino
 
 from st_ray.core.errors import ConfigError, ModelError
-from st_ray.models.backend import EmbedOptions, LoadOptions, Progress
 from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.openvino_conversion import converted_model
+from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 
 _BATCH_TOKENS = 1024
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from st_ray.core.errors import ModelError
-from st_ray.models.backend import LoadOptions
 from st_ray.models.cache import cached_folder
 from st_ray.models.folder import ModelFolder
+from st_ray.models.options import LoadOptions
 from st_ray.models.source import model_digest
 from st_ray.models.specs import PoolingSpec
 from st_ray.scoring.agreement import cosines

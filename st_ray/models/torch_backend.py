@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from st_ray.core.errors import ConfigError, ModelError
-from st_ray.models.backend import EmbedOptions, LoadOptions, Progress
 from st_ray.models.batching import Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.network import SentenceNetwork, TokenBatch
+from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.static import StaticEmbedding
 from st_ray.models.tokens import TokenizedTexts
 
