@@ -96,7 +96,8 @@ def mine_bitext(
         neighbors: k of the margin; all rows of the other side where it has fewer.
         margin: `ratio`, `distance` or `absolute`; see above.
         retrieval: see `retrieve`.
-        threshold: the least margin of a pair; None for any.
+        threshold: the least margin of a pair; None for any. What separates translations from noise depends on the
+            model: the more all its embeddings have in common, the closer to 1 are the ratios of noise.
 
     Returns:
         `[margin, source position, target position]` of each pair, best first, ties by smaller source, then by smaller
@@ -173,8 +174,8 @@ def margin_pairs(
         other_means: float32, mean cosines of all rows of the other side.
         first: position of the block's first row.
     """
-    means, other_means = means.astype(np.float64), other_means.astype(np.float64)
-    around = (means[:, None] + other_means[neighbors]) / 2
+    # PADDING reads the last row's mean, which does not matter beside a score of -inf.
+    around = np.add(means[:, None], other_means[neighbors], dtype=np.float64) / 2
     margins = _MARGINS[margin](scores.astype(np.float64), around).astype(np.float32)
     best = margins.max(axis=1)
     partner = np.where(margins == best[:, None], neighbors, np.iinfo(np.int64).max).min(axis=1)
@@ -193,7 +194,11 @@ def retrieve(
         retrieval: `forward` or `backward` candidates alone; their `intersection`; or `max`: the candidates of both,
             best first, each of which is taken unless its source or its target is in a pair already.
         threshold: the least margin of a pair; None for any.
+
+    Raises:
+        ValueError: an unknown name.
     """
+    _check_name("retrieval", retrieval, RETRIEVALS)
     if retrieval == "forward":
         pairs = forward
     elif retrieval == "backward":

@@ -292,3 +292,20 @@ def test_empty_places_are_no_neighbours(margin: str) -> None:
 def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mine_bitext(**{"source_embeddings": np.ones((5, 4)), "target_embeddings": np.ones((6, 4)), **change})
+
+
+def test_an_unknown_retrieval_is_not_taken_for_another() -> None:
+    nothing = BitextPairs(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
+    with pytest.raises(ValueError, match="unknown retrieval 'Max'"):
+        retrieve(nothing, nothing, retrieval="Max")
+    assert [len(retrieve(nothing, nothing, retrieval=name)) for name in RETRIEVALS] == [0, 0, 0, 0]
+
+
+def test_ties_of_the_margin_go_to_the_smaller_position_not_to_the_greater_cosine() -> None:
+    pairs = margin_pairs(
+        np.array([[0.5, 0.25, 0.25]], np.float32),
+        np.array([[2, 0, 1]]),
+        np.array([0.5], np.float32),
+        np.array([0.0, 0.0, 0.5], np.float32),
+    )
+    assert rows_of(pairs) == [[1.0, 0, 0]]
