@@ -1,0 +1,1 @@
+"""Mining: pairs and groups of alike texts."""
