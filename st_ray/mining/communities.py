@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from st_ray.mining.neighbourhoods import Neighbourhoods, Rows, all_counts, neighbourhoods
@@ -54,7 +53,7 @@ def community_detection(
     matrix = _matrix(embeddings)
     if len(matrix) < min_community_size:
         return []
-    with torch.no_grad(), ProgressBar(len(matrix), "row", show_progress_bar) as progress:
+    with ProgressBar(len(matrix), "row", show_progress_bar) as progress:
         rows = Rows.prepare(matrix)
         sizes = all_counts(rows, threshold, batch_size, lambda done: progress.update(done, 0))
         found = greedy(sizes, min_community_size, lambda centres: neighbourhoods(rows.take(centres), rows, threshold))
@@ -115,7 +114,7 @@ def _check(threshold: float, min_community_size: int, batch_size: int) -> None:
 def _matrix(embeddings: Embeddings) -> Tensor:
     if isinstance(embeddings, Tensor) and not is_dense(embeddings):
         raise TypeError(f"expected dense embeddings, not a {embeddings.layout} tensor; call its to_dense() first")
-    matrix = to_tensor(embeddings)
+    matrix = to_tensor(embeddings).detach()
     if matrix.is_complex():
         raise TypeError(f"embeddings must be real numbers, not {matrix.dtype}")
     if matrix.dim() == 1 and len(matrix):

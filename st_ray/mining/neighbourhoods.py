@@ -7,8 +7,11 @@ to the threshold are scored exactly, each by itself. So it does not matter how r
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +118,8 @@ def all_counts(
 ) -> np.ndarray:
     """For each of `rows` the number of them that are its neighbours, itself included: int64 `[n]`.
 
-    Each unordered pair is scanned once. Memory beside the rows: some tiles.
+    Each unordered pair is scanned once. On CPUs, as many strips at a time as torch has threads: what follows a product
+    takes one core only. Memory beside the rows: some tiles a thread.
 
     Args:
         threshold: cosines at or above it, as float32, are neighbours'.
@@ -123,13 +127,20 @@ def all_counts(
         progress: called with a number of rows whenever so many are done.
     """
     counts = np.zeros(len(rows), np.int64)
-    for start in range(0, len(rows), strip):
+    lock = threading.Lock()
+
+    def count(start: int) -> None:
         here, rest = slice(start, start + strip), slice(start + strip, None)
-        counts[here] += neighbour_counts(rows[here], rows[here], threshold)[0]
+        own, _ = neighbour_counts(rows[here], rows[here], threshold)
         ours, theirs = neighbour_counts(rows[here], rows[rest], threshold)
-        counts[here] += ours
-        counts[rest] += theirs
-        progress(len(rows[here]))
+        with lock:
+            counts[here] += own + ours
+            counts[rest] += theirs
+            progress(len(own))
+
+    with strict_products(), _single_threads(rows.given.is_cuda) as pool:
+        for _ in pool.map(count, range(0, len(rows), strip)):
+            pass
     return counts
 
 
@@ -193,6 +204,17 @@ class _Tiles:
         bounds = torch.tensor([self._threshold - error, self._threshold + error], dtype=torch.float64)
         low, high = rounded(bounds, first.coarse is not None).tolist()
         return low, high
+
+
+@contextlib.contextmanager
+def _single_threads(is_cuda: bool) -> Iterator[ThreadPoolExecutor]:
+    """Threads in which torch uses one core: as many as it has threads here, or one beside a GPU."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(1 if is_cuda else threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)  # for threads that begin later
 
 
 def _cosines(first: Rows, second: Rows, one: Tensor, other: Tensor) -> Tensor:
