@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from st_ray.mining.neighbourhoods import Neighbourhoods, Rows, all_counts, neighbourhoods
+from st_ray.mining.neighbourhoods import STRIP, Neighbourhoods, Rows, all_counts, neighbourhoods
 from st_ray.models.progress import ProgressBar
 from st_ray.scoring.similarity import Embeddings
 from st_ray.scoring.tensors import is_dense, to_tensor
@@ -39,7 +39,7 @@ def community_detection(
     Args:
         embeddings: `[n, d]`, or one `[d]`: a list, an array or a dense tensor; the work is done on its device.
         threshold: from -1 to 1.
-        batch_size: rows that are scored against others at a time; it never changes the result.
+        batch_size: rows that are scored at a time, 1,024 at most; it never changes the result.
 
     Returns:
         The communities, largest first, then in the order in which they were founded; of each the centre, then the
@@ -55,7 +55,7 @@ def community_detection(
         return []
     with ProgressBar(len(matrix), "row", show_progress_bar) as progress:
         rows = Rows.prepare(matrix)
-        sizes = all_counts(rows, threshold, batch_size, lambda done: progress.update(done, 0))
+        sizes = all_counts(rows, threshold, min(batch_size, STRIP), lambda done: progress.update(done, 0))
         found = greedy(sizes, min_community_size, lambda centres: neighbourhoods(rows.take(centres), rows, threshold))
         communities = [nearest_first(centre, members, rows.cosines) for centre, members in found]
     return sorted(communities, key=len, reverse=True)

@@ -25,6 +25,8 @@ from st_ray.scoring.scan import TILE
 from st_ray.scoring.similarity import similarity_of
 
 _KERNEL = kernel_of(similarity_of("cosine"))
+STRIP = 1024
+"""Rows of one matrix product."""
 _PAIRS = 4096
 """Pairs that are scored exactly at a time."""
 _UNSURE = 256
@@ -114,7 +116,7 @@ class Neighbourhoods:
 
 
 def all_counts(
-    rows: Rows, threshold: float, strip: int = 1024, progress: Callable[[int], Any] = lambda rows: None
+    rows: Rows, threshold: float, strip: int = STRIP, progress: Callable[[int], Any] = lambda rows: None
 ) -> np.ndarray:
     """For each of `rows` the number of them that are its neighbours, itself included: int64 `[n]`.
 
@@ -123,7 +125,7 @@ def all_counts(
 
     Args:
         threshold: cosines at or above it, as float32, are neighbours'.
-        strip: rows of one matrix product.
+        strip: rows of one matrix product; those of several threads are in memory at once.
         progress: called with a number of rows whenever so many are done.
     """
     counts = np.zeros(len(rows), np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import patch
 
@@ -192,6 +193,18 @@ def test_containers_and_edges() -> None:
     assert community_detection(np.empty((0, 8), np.float32)) == []
     assert community_detection(embeddings[:9]) == []
     assert community_detection(embeddings[0], 0.5, 1) == [[0]]
+
+
+def test_torch_keeps_its_threads() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        community_detection(clusters(30, 8, seed=0), batch_size=4)
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_bar_counts_rows(capsys: pytest.CaptureFixture[str]) -> None:
