@@ -1,0 +1,1 @@
+"""Finding pairs and groups of rows that belong together."""
