@@ -9,8 +9,8 @@ from st_ray.core.pairs import Pairs, best, concatenated, picks, safe_floor
 from st_ray.scoring.triangle import Floors, Triangle
 
 _WAITING = 4
-"""Pairs that may be gathered, in multiples of `max_pairs`, before those are dropped that others have overtaken."""
-_FEW = 1 << 20
+"""Pairs that may be gathered, in multiples of what can be kept, before those are dropped that others have overtaken."""
+_FEW = 1 << 18
 """Pairs that may be gathered in any case."""
 
 
@@ -30,7 +30,7 @@ class Collector:
         self._max_pairs = max_pairs
         self._parts: list[Pairs] = []
         self._count = 0
-        self._room = _WAITING * max_pairs + _FEW
+        self._room = _WAITING * min(max_pairs, rows * top_k) + _FEW
 
     def absorb(self, pairs: Pairs) -> None:
         """Add pairs that have not been added before."""

@@ -23,8 +23,8 @@ TILE = {"cpu": (1024, 2048), "cuda": (8192, 16384)}
 """Rows and columns of a tile; its values take 8 MiB on CPUs, which their last cache holds."""
 _CHUNK = 64
 """Neighbouring values of which first only the greatest is looked at."""
-_CROWDED = 8
-"""A coarse tile is done again in float32 if one of so many chunks holds a candidate."""
+_CROWDED = 64
+"""A coarse tile is done again in float32 if one of so many of its values is a candidate."""
 _PAIRS = 1024
 """Pairs that are scored exactly at a time; their rows stay in the cache."""
 
@@ -120,18 +120,17 @@ class Triangle:
             return
         tall, wide = TILE.get(one.rows.device.type, TILE["cuda"])
         row_floors, column_floors = floors.of(one), floors.of(other)
-        with strict_products():
-            for row in range(0, len(one), tall):
-                for column in range(row if same else 0, len(other), wide):
-                    rows, columns = slice(row, row + tall), slice(column, column + wide)
-                    tile = _Tile(one.side[rows], other.side[columns], row_floors[rows], column_floors[columns])
-                    above = self._above(tile, floors.rows is not None)
-                    if len(above[0]):
-                        i, j = above[0] + row, above[1] + column
-                        if same:
-                            upper = i < j
-                            i, j = i[upper], j[upper]
-                        yield self._scored(one, other, i, j, row_floors, column_floors)
+        for row in range(0, len(one), tall):
+            for column in range(row if same else 0, len(other), wide):
+                rows, columns = slice(row, row + tall), slice(column, column + wide)
+                tile = _Tile(one.side[rows], other.side[columns], row_floors[rows], column_floors[columns])
+                i, j = self._above(tile, floors.rows is not None)
+                i, j = i + row, j + column
+                if same:
+                    upper = i < j
+                    i, j = i[upper], j[upper]
+                if len(i):
+                    yield self._scored(one, other, i, j, row_floors, column_floors)
 
     def _lift(self, side: Side) -> Tensor:
         """float64 `[n]`: what rough values of these rows are above levels."""
@@ -154,16 +153,15 @@ class Triangle:
         else:
             least = (tile.row_floors + margin)[:, None]
         least = _finite(rounded(least, coarse))
-        hot = peaks >= least
-        places = hot.flatten().nonzero()[:, 0]
-        if coarse and len(places) * _CROWDED > peaks.numel():
-            return self._above(tile.fine(), by_column)
+        places = (peaks >= least).flatten().nonzero()[:, 0]
         row, chunk = places // peaks.shape[1], places % peaks.shape[1]
         single = least.expand_as(peaks).flatten().index_select(0, places)[:, None]
         if by_column:
             floors = torch.minimum(tile.row_floors.index_select(0, row)[:, None], of_columns.index_select(0, chunk))
             single = _finite(rounded(floors + margin.index_select(0, row)[:, None], coarse))
         inner = (chunks.flatten(0, 1).index_select(0, places) >= single).flatten().nonzero()[:, 0]
+        if coarse and len(inner) * _CROWDED > values.numel():
+            return self._above(tile.fine(), by_column)
         place = inner // _CHUNK
         return row.index_select(0, place), chunk.index_select(0, place) * _CHUNK + inner % _CHUNK
 
@@ -175,7 +173,8 @@ class Triangle:
         if buffer is None or buffer.shape != (height, padded) or buffer.device != tile.rows.vectors.device:
             buffer = self._buffer = torch.empty(height, padded, device=tile.rows.vectors.device)
         buffer[:, width:] = -torch.inf
-        self._kernel.scan(tile.rows, tile.columns, buffer[:, :width])
+        with strict_products():
+            self._kernel.scan(tile.rows, tile.columns, buffer[:, :width])
         return buffer
 
     def _scored(
