@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -63,4 +65,4 @@ class Collector:
             places = torch.from_numpy(full).to(rows.device)
             levels = self._triangle.levels(torch.from_numpy(least)).to(rows.device)
             rows = rows.index_copy(0, places, torch.maximum(rows.index_select(0, places), levels))
-        self.floors = Floors(max(self.floors.least, level), rows)
+        self.floors = replace(self.floors, least=max(self.floors.least, level), rows=rows)

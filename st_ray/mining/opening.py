@@ -7,13 +7,13 @@ found with certainty, so it was low enough if enough of them are found. Floors o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from st_ray.scoring.triangle import Floors, Triangle
+from st_ray.scoring.triangle import Block, Floors, Triangle
 
 _ASKED = 1024
 _SAMPLE = 8192
@@ -42,6 +42,26 @@ def guesses(triangle: Triangle, rows: Tensor, top_k: int, max_pairs: int) -> Ite
             break
         yield Floors(float(np.partition(values, len(values) - rank)[len(values) - rank]))
     yield Floors(rows=_row_floors(triangle, rows, top_k, rng))
+
+
+def late_copies(blocks: Sequence[Block], top_k: int) -> Tensor | None:
+    """The rows that more than `top_k` equal ones come before, bool `[n]`; None if there are none.
+
+    All others prefer the earlier ones, so a late row is in no pair but those that it picks itself, and picks no other
+    late one. Without this, the pairs within a large group of equal rows would all have to be scored.
+    """
+    lengths = torch.cat([block.squares for block in blocks]).cpu().numpy()
+    _, kind, sizes = np.unique(lengths, return_inverse=True, return_counts=True)
+    suspects = np.flatnonzero(sizes[kind] > top_k + 1)
+    if not len(suspects):
+        return None
+    rows = _taken(torch.cat([block.rows for block in blocks]), suspects).cpu().contiguous().numpy()
+    _, kind, sizes = np.unique(rows.view(f"V{rows[0].nbytes}")[:, 0], return_inverse=True, return_counts=True)
+    order = np.argsort(kind, kind="stable")
+    before = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    late = torch.zeros(len(lengths), dtype=torch.bool, device=blocks[0].rows.device)
+    late[torch.from_numpy(suspects[order[before > top_k]])] = True
+    return late if late.any() else None
 
 
 def _row_floors(triangle: Triangle, rows: Tensor, top_k: int, rng: np.random.Generator) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from st_ray.core.pairs import Pairs, best, canonical, concatenated, merged, picks
 from st_ray.mining.collector import Collector
-from st_ray.mining.opening import guesses
+from st_ray.mining.opening import guesses, late_copies
 from st_ray.scoring import similarity
 from st_ray.scoring.similarity import Embeddings, Similarity, similarity_of
 from st_ray.scoring.tensors import to_tensor
@@ -131,9 +132,10 @@ def mine(rows: Tensor, similarity: Similarity, top_k: int, max_pairs: int, *, co
     """
     triangle = Triangle(similarity, coarse=coarse)
     blocks = [triangle.block(rows[first : first + _BLOCK], first) for first in range(0, len(rows), _BLOCK)]
+    late = late_copies(blocks, top_k)
     pairs = concatenated([])
     for floors in guesses(triangle, rows, top_k, max_pairs):
-        collector = Collector(triangle, len(rows), top_k, max_pairs, floors)
+        collector = Collector(triangle, len(rows), top_k, max_pairs, replace(floors, late=late))
         for place, one in enumerate(blocks):
             for other in blocks[place:]:
                 for found in triangle.survivors(one, other, collector.floors):
@@ -188,7 +190,7 @@ def _matrix(embeddings: Embeddings) -> Tensor:
     rows = to_tensor(embeddings)
     if rows.is_complex():
         raise TypeError(f"embeddings must be real numbers, not {rows.dtype}")
-    if rows.dim() != 2 and len(rows):
+    if len(rows) and (rows.dim() != 2 or not rows.shape[1]):
         raise ValueError(f"cannot mine embeddings of shape {tuple(rows.shape)}; expected [n, d]")
     return rows
 

@@ -55,16 +55,25 @@ class Floors:
     Attributes:
         least: for all pairs.
         rows: float64 `[n]`, for the rows 0 to n - 1 of all blocks: a pair must also reach that of one of its two rows.
+        late: bool `[n]`, rows of whom no two make a pair that matters.
     """
 
     least: float = -torch.inf
     rows: Tensor | None = None
+    late: Tensor | None = None
 
     def of(self, block: Block) -> Tensor:
         """float64 `[len(block)]`."""
         if self.rows is None:
             return torch.full_like(block.side.lengths, self.least)
-        return self.rows[block.first : block.first + len(block)].clamp(min=self.least)
+        return self.rows[block.first : block.first + len(block)].to(block.rows.device).clamp(min=self.least)
+
+    def some_early(self, one: Block, other: Block, i: Tensor, j: Tensor) -> Tensor:
+        """bool `[m]`, for pairs of rows of the blocks: whether one of both is not late."""
+        if self.late is None:
+            return torch.ones_like(i, dtype=torch.bool)
+        late = self.late.to(i.device)
+        return ~(late.index_select(0, i + one.first) & late.index_select(0, j + other.first))
 
 
 class Triangle:
@@ -126,9 +135,11 @@ class Triangle:
                 tile = _Tile(one.side[rows], other.side[columns], row_floors[rows], column_floors[columns])
                 i, j = self._above(tile, floors.rows is not None)
                 i, j = i + row, j + column
-                if same:
-                    upper = i < j
-                    i, j = i[upper], j[upper]
+                if same or floors.late is not None:
+                    kept = floors.some_early(one, other, i, j)
+                    if same:
+                        kept &= i < j
+                    i, j = i[kept], j[kept]
                 if len(i):
                     yield self._scored(one, other, i, j, row_floors, column_floors)
 

@@ -81,6 +81,22 @@ def test_equals_brute_force(
     assert found == brute_force(scores_of(name, embeddings), top_k, max_pairs)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    name=st.sampled_from(NAMES),
+    kinds=st.integers(1, 4),
+    top_k=st.integers(1, 9),
+    max_pairs=st.sampled_from([1, 30, 300, 5000]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_many_equal_rows(name: str, kinds: int, top_k: int, max_pairs: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    embeddings = integers(rng, kinds, 3)[torch.from_numpy(rng.integers(0, kinds, 50))]
+    embeddings[rng.permutation(50)[:9]] = integers(rng, 9, 3)
+    found = paraphrase_mining_embeddings(embeddings, max_pairs=max_pairs, top_k=top_k, score_function=FUNCTIONS[name])
+    assert found == brute_force(scores_of(name, embeddings), top_k, max_pairs)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     name=st.sampled_from(NAMES),
@@ -190,6 +206,7 @@ def test_few_rows(rows: int) -> None:
         ({"query_chunk_size": 0}, "query_chunk_size must be 1"),
         ({"corpus_chunk_size": -1}, "corpus_chunk_size must be 1"),
         ({"embeddings": np.ones(3)}, r"shape \(3,\); expected \[n, d\]"),
+        ({"embeddings": np.ones((3, 0))}, r"shape \(3, 0\); expected"),
         ({"embeddings": np.array([[1.0], [np.nan]])}, "row 1 of the embeddings is not finite"),
         ({"embeddings": np.array([[np.inf], [1.0]])}, "row 0 of the embeddings is not finite"),
         ({"embeddings": np.full((2, 1), np.nan), "score_function": lambda a, b: a @ b.T}, "not a number"),
