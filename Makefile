@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | bench-search — each sets up .venv first, once.
+# make demo | test | test-slow | lint | bench | bench-search — each sets up .venv first, once.
 # make peer-evaluators — records again what the evaluators of an older peer give, in an environment of its own.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ PEER := .peers/sentence-transformers-3.4.1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: setup demo test lint format bench bench-search peer-evaluators clean
+.PHONY: setup demo test test-slow lint format bench bench-search peer-evaluators clean
 
 setup: $(VENV)/.ready
 
@@ -20,10 +20,13 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python -m jobs.quickstart
 
-# Those on a real Ray run file by file, two at a time: much of their time is waiting for processes to start.
+# Those on a real Ray two at a time: much of their time is waiting for processes to start.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/ray
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/ray
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/ray
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check .

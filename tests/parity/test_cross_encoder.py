@@ -92,6 +92,7 @@ def test_a_seeded_head_on_the_real_model(tmp_path: Path, minilm: str) -> None:
     compare_on_real_pairs(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_trained_cross_encoder(tmp_path: Path, minilm: str) -> None:
     from benchmarks.sts_cross_encoder import read_pairs, train
 

@@ -78,6 +78,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     assert "undefined" in evaluate_similarity_summary(result)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STSB.exists(), reason="the STS benchmark is not at ../shared/data/stsb")
 def test_all_minilm_on_the_sts_benchmark(tmp_path: Path) -> None:
     # The figures of Sentence Transformers 6.2's EmbeddingSimilarityEvaluator.

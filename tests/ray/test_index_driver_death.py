@@ -36,6 +36,7 @@ def killed_when(condition: Callable[[], bool], corpus: str, out: Path) -> None:
     driver.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_killed_while_training_and_while_filling(tmp_path: Path) -> None:
     corpus, out = write_store(tmp_path / "corpus", CORPUS), tmp_path / "out"

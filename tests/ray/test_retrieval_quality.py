@@ -25,6 +25,7 @@ REFERENCE = {
 """By Sentence Transformers 6.2.0's InformationRetrievalEvaluator."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.skipif(not (DATA / "cranfield").exists(), reason="the Cranfield collection is not at hand")
 def test_the_figures_are_those_of_the_peer(minilm: str, tmp_path: Path) -> None:

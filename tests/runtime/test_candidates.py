@@ -208,7 +208,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_cut_gives_what_a_dictionary_gives(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder, inline_ray(candidates.__name__):
         prepared = case.prepare(Path(folder))
@@ -223,7 +223,7 @@ def test_any_cut_gives_what_a_dictionary_gives(case: Case) -> None:
 
 
 @given(cases(), st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_cut_gives_the_rows_of_the_document(case: Case, data: st.DataObject) -> None:
     integers = data.draw(st.booleans())
     names: list[Id] = [1, 2, 3] if integers else ["1", "2", "x"]
