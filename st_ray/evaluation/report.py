@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from st_ray.core.page import Section
 from st_ray.evaluation import plots, threshold_plots
 from st_ray.evaluation.bootstrap import LEVEL, confidence_intervals
 from st_ray.evaluation.judge import LATEST, Judge, MetricState
-from st_ray.evaluation.page import Section
 from st_ray.evaluation.sample import Sample
 
 Intervals = Mapping[str, tuple[float, float]]

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from st_ray.core.environment import cpu_has_bfloat16
-from st_ray.scoring.kernels import Side, kernel_of, rounded, squares, strict_products
+from st_ray.scoring.kernels import Side, coarse_is_faster, kernel_of, rounded, squares, strict_products
 from st_ray.scoring.scan import TILE
 from st_ray.scoring.similarity import similarity_of
 
@@ -58,7 +57,7 @@ class Rows:
             ValueError: a row is not finite, or its length is not, in float32; it is named.
         """
         if coarse is None:
-            coarse = torch.cuda.is_bf16_supported(False) if embeddings.is_cuda else cpu_has_bfloat16()
+            coarse = coarse_is_faster(embeddings)
         given = embeddings.to(torch.promote_types(torch.float32, embeddings.dtype))
         side = _KERNEL.prepare(given, coarse)
         bad = (~side.lengths.isfinite()).nonzero()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +12,11 @@ from torch import Tensor
 from st_ray.core.pairs import Pairs, best, canonical, concatenated, merged, picks
 from st_ray.mining.collector import Collector
 from st_ray.mining.opening import guesses, late_copies
-from st_ray.scoring import similarity
-from st_ray.scoring.similarity import Embeddings, Similarity, similarity_of
+from st_ray.scoring.similarity import Embeddings, ScoreFunction, Similarity, cos_sim, similarity_by
 from st_ray.scoring.tensors import to_tensor
 from st_ray.scoring.topk import PADDING, TopK
 from st_ray.scoring.triangle import Floors, Triangle
 
-ScoreFunction = Callable[[Any, Any], Tensor]
-
-_NAMES: Mapping[ScoreFunction, str] = {
-    similarity.cos_sim: "cosine",
-    similarity.dot_score: "dot",
-    similarity.euclidean_sim: "euclidean",
-    similarity.manhattan_sim: "manhattan",
-}
 _BLOCK = 4096
 """Rows between whose blocks floors may rise."""
 _SCORES = 1 << 24
@@ -42,7 +32,7 @@ def paraphrase_mining(
     corpus_chunk_size: int = 100_000,
     max_pairs: int = 500_000,
     top_k: int = 100,
-    score_function: ScoreFunction = similarity.cos_sim,
+    score_function: ScoreFunction = cos_sim,
     truncate_dim: int | None = None,
     prompt_name: str | None = None,
     prompt: str | None = None,
@@ -81,7 +71,7 @@ def paraphrase_mining_embeddings(
     corpus_chunk_size: int = 100_000,
     max_pairs: int = 500_000,
     top_k: int = 100,
-    score_function: ScoreFunction = similarity.cos_sim,
+    score_function: ScoreFunction = cos_sim,
 ) -> list[list[float | int]]:
     """The pairs of rows that score highest, among those that one of their rows has among its best `top_k`.
 
@@ -114,8 +104,9 @@ def paraphrase_mining_embeddings(
         return []
     k = min(top_k, len(rows) - 1)
     with torch.no_grad():
-        if score_function in _NAMES and not rows.is_sparse:
-            pairs = mine(rows, similarity_of(_NAMES[score_function]), k, max_pairs)
+        known = similarity_by(score_function)
+        if known is not None and not rows.is_sparse:
+            pairs = mine(rows, known, k, max_pairs)
         else:
             pairs = _mine_by(score_function, rows, query_chunk_size, corpus_chunk_size, k, max_pairs)
     columns = (pairs.scores.tolist(), pairs.first.tolist(), pairs.second.tolist())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from st_ray.core.environment import cpu_has_bfloat16
 from st_ray.scoring.similarity import Similarity
 
 _U = 2.0**-24
@@ -87,6 +88,11 @@ def strict_products() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         cuda.allow_bf16_reduced_precision_reduction = before[1]
+
+
+def coarse_is_faster(vectors: Tensor) -> bool:
+    """Whether the hardware that `vectors` are on multiplies matrices faster in bfloat16 than in float32."""
+    return torch.cuda.is_bf16_supported(False) if vectors.is_cuda else cpu_has_bfloat16()
 
 
 def rounded(values: Tensor, coarse: bool) -> Tensor:

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from st_ray.core.environment import cpu_has_bfloat16
-from st_ray.scoring.kernels import Kernel, Side, kernel_of, rounded, spacing, squares, strict_products
+from st_ray.scoring.kernels import Kernel, Side, coarse_is_faster, kernel_of, rounded, spacing, squares, strict_products
 from st_ray.scoring.similarity import Similarity
 from st_ray.scoring.topk import PADDING, TopK
 
@@ -50,7 +49,7 @@ class Scan:
     def __init__(self, similarity: Similarity, queries: Tensor, k: int, *, coarse: bool | None = None) -> None:
         self._kernel = kernel_of(similarity)
         self._k = k
-        self._coarse = coarse if coarse is not None else _coarse_is_faster(queries)
+        self._coarse = coarse if coarse is not None else len(queries) >= _COARSE_QUERIES and coarse_is_faster(queries)
         parts = queries.split(QUERIES) if len(queries) else ()
         self._groups = [_Group(self._kernel, part, k, self._coarse) for part in parts]
 
@@ -215,12 +214,6 @@ class _Group:
                 for q, r in zip(query.split(_PAIRS), row.split(_PAIRS), strict=True)
             ]
         )
-
-
-def _coarse_is_faster(queries: Tensor) -> bool:
-    if len(queries) < _COARSE_QUERIES:
-        return False
-    return torch.cuda.is_bf16_supported(False) if queries.is_cuda else cpu_has_bfloat16()
 
 
 def _chunked(scores: Tensor) -> Tensor:

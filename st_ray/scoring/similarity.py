@@ -22,6 +22,8 @@ from st_ray.core.errors import ConfigError
 from st_ray.scoring.tensors import as_matrices, as_pairs, normalize_embeddings
 
 Embeddings: TypeAlias = list[Any] | np.ndarray | Tensor
+ScoreFunction: TypeAlias = Callable[[Any, Any], Tensor]
+"""From `[n, d]` and `[m, d]` to scores `[n, m]`."""
 
 _TEMPORARY_BYTES = 64 << 20
 """Room for what a distance matrix needs beside its inputs and itself."""
@@ -150,7 +152,7 @@ class Similarity:
     """
 
     name: str
-    score: Callable[[Any, Any], Tensor]
+    score: ScoreFunction
     pairwise: Callable[[Any, Any], Tensor]
     normalized: bool = False
 
@@ -175,6 +177,11 @@ def similarity_of(name: str) -> Similarity:
     if name not in _SIMILARITIES:
         raise ConfigError(f"unknown similarity {name!r}", f"use one of {', '.join(_SIMILARITIES)}")
     return _SIMILARITIES[name]
+
+
+def similarity_by(score: ScoreFunction) -> Similarity | None:
+    """The similarity whose function this is; None for a function of somebody's own."""
+    return next((known for known in _SIMILARITIES.values() if known.score is score), None)
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

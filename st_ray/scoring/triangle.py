@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from st_ray.core.environment import cpu_has_bfloat16
 from st_ray.core.pairs import Pairs
-from st_ray.scoring.kernels import Kernel, Side, kernel_of, rounded, spacing, squares, strict_products
+from st_ray.scoring.kernels import Kernel, Side, coarse_is_faster, kernel_of, rounded, spacing, squares, strict_products
 from st_ray.scoring.similarity import Similarity
 
 TILE = {"cpu": (1024, 2048), "cuda": (8192, 16384)}
@@ -98,7 +97,7 @@ class Triangle:
         finite = torch.isfinite(rows).all(dim=1)
         if not finite.all():
             raise ValueError(f"row {first + int((~finite).nonzero()[0])} of the embeddings is not finite")
-        coarse = self._coarse if self._coarse is not None else _coarse_is_faster(rows)
+        coarse = self._coarse if self._coarse is not None else coarse_is_faster(rows)
         wide = rows.to(torch.promote_types(torch.float32, rows.dtype))
         return Block(wide, first, self._kernel.prepare(wide, coarse), squares(wide))
 
@@ -229,7 +228,3 @@ def _finite(least: Tensor) -> Tensor:
 
 def _numbers(tensor: Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
-
-
-def _coarse_is_faster(rows: Tensor) -> bool:
-    return torch.cuda.is_bf16_supported(False) if rows.is_cuda else cpu_has_bfloat16()

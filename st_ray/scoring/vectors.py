@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.scoring.quantization import as_bits, dequantize_embeddings
-from st_ray.store.embeddings import embedding_array, open_embeddings, read_part
+from st_ray.store.embeddings import embedding_array, open_embeddings, read_part, take_rows
 from st_ray.store.lineage import Lineage, lineage_digest
 from st_ray.store.manifest import ShardEntry
 
@@ -102,26 +102,48 @@ class StoredVectors:
         return dequantize_embeddings(stored, self.precision, self.ranges)[:, : self.dimension]
 
     def take(self, positions: np.ndarray) -> np.ndarray:
-        """The stored rows at `positions`, in their order, `[m, columns]`; memory beside them: a row group.
+        """The stored rows at `positions`, in their order, `[m, columns]`; bits always as uint8.
+
+        Memory beside them: a row group. Raises what `columns_at` raises.
+        """
+        found: np.ndarray | None = None
+        for places, table in self._taken(["embedding"], positions):
+            rows = embedding_array(table["embedding"])
+            rows = as_bits(rows) if self.is_binary else rows
+            if found is None:
+                found = np.empty((len(positions), rows.shape[1]), rows.dtype)
+            found[places] = rows
+        return np.empty((0, self.dimension), np.float32) if found is None else found
+
+    def columns_at(self, names: Sequence[str], positions: np.ndarray) -> pa.Table:
+        """Columns of the rows at `positions`, in their order; memory beside them: a row group.
+
+        Args:
+            names: of id, row, text_digest, and text, where texts were kept.
 
         Raises:
             IndexError: there is no such position.
-            InputError: a part is missing or damaged; it is named.
+            InputError: a part is missing or damaged, or has no such column; it is named.
         """
+        taken = list(self._taken(names, positions))
+        if not taken:
+            return pa.table({name: pa.array([], pa.string()) for name in names})
+        back = np.empty(len(positions), np.int64)
+        back[np.concatenate([places for places, _ in taken])] = np.arange(len(positions))
+        return pa.concat_tables([table for _, table in taken]).take(pa.array(back)).combine_chunks()
+
+    def _taken(self, names: Sequence[str], positions: np.ndarray) -> Iterator[tuple[np.ndarray, pa.Table]]:
+        """The rows at `positions`, a row group at a time, and their places among them."""
         positions = np.asarray(positions, np.int64)
         if len(positions) and not 0 <= positions.min() <= positions.max() < self.rows:
             raise IndexError(f"positions from {positions.min()} to {positions.max()} of a store of {self.rows} rows")
-        parts = np.searchsorted(self.offsets, positions, side="right") - 1
-        found: np.ndarray | None = None
-        for part in np.unique(parts).tolist():
-            wanted = np.flatnonzero(parts == part)
-            for first, rows in self.blocks(*self.offsets[part : part + 2].tolist()):
-                here = wanted[(positions[wanted] >= first) & (positions[wanted] < first + len(rows))]
-                if len(here):
-                    if found is None:
-                        found = np.empty((len(positions), rows.shape[1]), rows.dtype)
-                    found[here] = rows[positions[here] - first]
-        return np.empty((0, self.dimension), np.float32) if found is None else found
+        order = np.argsort(positions, kind="stable")
+        cuts = np.searchsorted(positions[order], self.offsets)
+        for part in np.flatnonzero(np.diff(cuts)).tolist():
+            here = order[cuts[part] : cuts[part + 1]]
+            rows = positions[here] - self.offsets[part]
+            for some, table in take_rows(self.folder, self.entries[part], names, rows):
+                yield here[some], table
 
     def _tables(self, columns: Sequence[str], first: int, last: int) -> Iterator[tuple[int, pa.Table]]:
         for part, entry in enumerate(self.entries):

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from st_ray.scoring import similarity
 from st_ray.scoring.scan import Scan
-from st_ray.scoring.similarity import Embeddings, similarity_of
+from st_ray.scoring.similarity import Embeddings, ScoreFunction, Similarity, cos_sim, similarity_by
 from st_ray.scoring.tensors import to_tensor
 from st_ray.scoring.topk import PADDING, TopK
-
-ScoreFunction = Callable[[Any, Any], Tensor]
-
-_NAMES: Mapping[ScoreFunction, str] = {
-    similarity.cos_sim: "cosine",
-    similarity.dot_score: "dot",
-    similarity.euclidean_sim: "euclidean",
-    similarity.manhattan_sim: "manhattan",
-}
 
 
 def semantic_search(
@@ -31,7 +18,7 @@ def semantic_search(
     query_chunk_size: int = 100,
     corpus_chunk_size: int = 500_000,
     top_k: int = 10,
-    score_function: ScoreFunction = similarity.cos_sim,
+    score_function: ScoreFunction = cos_sim,
 ) -> list[list[dict[str, int | float]]]:
     """The `top_k` rows of the corpus with the highest scores for each query.
 
@@ -65,8 +52,9 @@ def semantic_search(
         return [[] for _ in range(len(queries))]
     k = min(top_k, len(corpus))
     with torch.no_grad():
-        if score_function in _NAMES and not queries.is_sparse and not corpus.is_sparse:
-            scores, ids = _scan(queries, corpus, k, corpus_chunk_size, _NAMES[score_function])
+        known = similarity_by(score_function)
+        if known is not None and not queries.is_sparse and not corpus.is_sparse:
+            scores, ids = _scan(queries, corpus, k, corpus_chunk_size, known)
         else:
             scores, ids = _score(queries, corpus, k, query_chunk_size, corpus_chunk_size, score_function)
     return [
@@ -93,10 +81,10 @@ def _matrices(query_embeddings: Embeddings, corpus_embeddings: Embeddings) -> tu
     return queries, corpus
 
 
-def _scan(queries: Tensor, corpus: Tensor, k: int, chunk: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _scan(queries: Tensor, corpus: Tensor, k: int, chunk: int, similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
     if not torch.isfinite(queries).all():
         raise ValueError("a query is not finite")
-    scan = Scan(similarity_of(name), queries, k)
+    scan = Scan(similarity, queries, k)
     for start in range(0, len(corpus), chunk):
         scan.absorb(corpus[start : start + chunk], start)
     return scan.finish()

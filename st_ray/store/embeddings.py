@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,44 @@ def read_part(folder: str, entry: ShardEntry, columns: Sequence[str], rows: rang
     Raises:
         InputError: the part is missing, cut short or not Parquet; it is named.
     """
-    url = fs.join(folder, "data", entry.name)
     first, last = (rows.start, rows.stop) if rows is not None else (0, entry.rows)
+    with _opened(folder, entry) as parquet:
+        for group, start, count in _row_groups(parquet):
+            low, high = max(first - start, 0), min(last - start, count)
+            if low < high:
+                yield parquet.read_row_group(group, columns=list(columns)).slice(low, high - low)
+
+
+def take_rows(
+    folder: str, entry: ShardEntry, columns: Sequence[str], rows: np.ndarray
+) -> Iterator[tuple[slice, pa.Table]]:
+    """Row group by row group, the named columns of some rows of one part; row groups without any are not read.
+
+    Args:
+        rows: of the part, int64 `[m]`, rising; a row may be repeated.
+
+    Yields:
+        the places in `rows` that a row group holds, and those rows.
+
+    Raises:
+        InputError: the part is missing, cut short or not Parquet, or has no such column; it is named.
+    """
+    with _opened(folder, entry) as parquet:
+        absent = [name for name in columns if name not in parquet.schema_arrow.names]
+        if absent:
+            remedy = "encode again with --keep-text" if absent == ["text"] else "make the embeddings again"
+            raise InputError(f"{fs.join(folder, 'data', entry.name)} has no column {absent[0]}", remedy)
+        for group, start, count in _row_groups(parquet):
+            low, high = np.searchsorted(rows, [start, start + count]).tolist()
+            if low < high:
+                table = parquet.read_row_group(group, columns=list(columns))
+                yield slice(low, high), table.take(pa.array(rows[low:high] - start))
+
+
+@contextmanager
+def _opened(folder: str, entry: ShardEntry) -> Iterator[Any]:
+    """The part as a Parquet file; what goes wrong with it names it."""
+    url = fs.join(folder, "data", entry.name)
     try:
         filesystem, path = fs.open_fs(url)
         with filesystem.open(path, "rb") as file:
@@ -95,12 +132,15 @@ def read_part(folder: str, entry: ShardEntry, columns: Sequence[str], rows: rang
                     f"{url} has {parquet.metadata.num_rows} rows, its manifest says {entry.rows}",
                     "make the embeddings again",
                 )
-            start = 0
-            for group in range(parquet.num_row_groups):
-                count = parquet.metadata.row_group(group).num_rows
-                low, high = max(first - start, 0), min(last - start, count)
-                if low < high:
-                    yield parquet.read_row_group(group, columns=list(columns)).slice(low, high - low)
-                start += count
+            yield parquet
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"cannot read {url}: {error}", "make the embeddings again with jobs.encode") from error
+
+
+def _row_groups(parquet: Any) -> Iterator[tuple[int, int, int]]:
+    """Number, first row and rows of each."""
+    start = 0
+    for group in range(parquet.num_row_groups):
+        count = parquet.metadata.row_group(group).num_rows
+        yield group, start, count
+        start += count

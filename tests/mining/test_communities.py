@@ -85,7 +85,7 @@ def test_the_peers_algorithm_on_ties(
     rows: int, spread: int, threshold: float, least: int, batch: int, dtype: type, coarse: bool, seed: int
 ) -> None:
     embeddings = integers(rows, spread, seed)
-    with patch.object(neighbourhoods, "cpu_has_bfloat16", lambda: coarse):
+    with patch.object(neighbourhoods, "coarse_is_faster", lambda _: coarse):
         found = community_detection(embeddings.astype(dtype), threshold, least, batch)
     assert found == reference(embeddings, threshold, least)
 
@@ -144,7 +144,7 @@ def clusters(rows: int, dimension: int, seed: int) -> np.ndarray:
 def test_real_numbers(least: int, coarse: bool) -> None:
     embeddings = clusters(250, 24, seed=least)
     for threshold in (0.3, 0.5, 0.75, 0.95):
-        with patch.object(neighbourhoods, "cpu_has_bfloat16", lambda: coarse):
+        with patch.object(neighbourhoods, "coarse_is_faster", lambda _: coarse):
             assert community_detection(embeddings, threshold, least, 100) == reference(embeddings, threshold, least)
 
 

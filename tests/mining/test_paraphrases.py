@@ -74,7 +74,7 @@ def test_equals_brute_force(
     name: str, dtype: torch.dtype, rows: int, spread: int, top_k: int, max_pairs: int, coarse: bool, seed: int
 ) -> None:
     embeddings = integers(np.random.default_rng(seed), rows, spread, dtype)
-    with patch.object(triangle, "_coarse_is_faster", lambda _: coarse):
+    with patch.object(triangle, "coarse_is_faster", lambda _: coarse):
         found = paraphrase_mining_embeddings(
             embeddings, max_pairs=max_pairs, top_k=top_k, score_function=FUNCTIONS[name]
         )

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from st_ray.core.errors import ConfigError
+from st_ray.core.page import report_page
 from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
 from st_ray.evaluation.judge import LATEST
-from st_ray.evaluation.page import report_page
 from st_ray.evaluation.report import Findings, csv_row, find_intervals, finite, sections
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.cross_encoding.steps import ScorerLoader

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+from st_ray.core.page import report_page
 from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
-from st_ray.evaluation.page import report_page
 from st_ray.evaluation.report import Findings, csv_row, figure_table, find_intervals, finite, sections
 from st_ray.evaluation.score_judges import Correlation
 from st_ray.runtime.clock import Laps

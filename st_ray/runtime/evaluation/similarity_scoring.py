@@ -30,12 +30,7 @@ from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.stage import Stage
-from st_ray.scoring.similarity import (
-    pairwise_cos_sim,
-    pairwise_dot_score,
-    pairwise_euclidean_sim,
-    pairwise_manhattan_sim,
-)
+from st_ray.scoring.similarity import similarity_of
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Part
 from st_ray.store.rejects import left_out
@@ -44,12 +39,8 @@ from st_ray.store.scores import similarities_part
 if TYPE_CHECKING:
     import ray.data
 
-SIMILARITIES: Mapping[str, Callable[[Any, Any], Any]] = {
-    "cosine": pairwise_cos_sim,
-    "euclidean": pairwise_euclidean_sim,
-    "manhattan": pairwise_manhattan_sim,
-    "dot": pairwise_dot_score,
-}
+SIMILARITIES = ("cosine", "euclidean", "manhattan", "dot")
+"""Those that are measured."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class ReadTexts:
             [[places.setdefault(text, len(places)) for text in texts] for texts in (first, second)], np.int32
         )
         tokens = tokenizer_of(self.loader).tokenize(list(places), self.prompt)
-        return {"tokens": pack(tokens), "sides": np.array(sides, np.int32), "pairs": pack(pairs)}
+        return {"tokens": pack(tokens), "sides": sides, "pairs": pack(pairs)}
 
 
 class Compare:
@@ -104,7 +95,8 @@ class Compare:
         )
         self._meter.add(seconds=time.perf_counter() - begun)
         self._meter.flush()
-        scores = np.stack([np.asarray(of(embeddings[first], embeddings[second])) for of in SIMILARITIES.values()])
+        one, other = embeddings[first], embeddings[second]
+        scores = np.stack([np.asarray(similarity_of(name).pairwise(one, other)) for name in SIMILARITIES])
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=0))
         if len(bad):
             pairs: LabelledPairs = unpack(row["pairs"])

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from st_ray.evaluation.page import Section, report_page
+from st_ray.core.page import Section, report_page
 from st_ray.evaluation.plots import confusion, predicted_by_gold, query_values
 from st_ray.evaluation.threshold_plots import calibration
 

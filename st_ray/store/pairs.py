@@ -1,0 +1,51 @@
+"""Pairs that a job found: their Parquet parts, best first.
+
+id_1, id_2      string or int64, as in the embedding stores that they are from
+score           float32
+text_1, text_2  string, where texts were asked for
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from st_ray.core.errors import InputError
+from st_ray.store import fs
+from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
+from st_ray.store.readers.files import reading
+
+KIND = "pairs"
+
+
+def pairs_table(first: pa.Table, second: pa.Table, scores: pa.Array) -> pa.Table:
+    """A part's rows.
+
+    Args:
+        first: of the first of each pair, the columns id and, if it is to be kept, text: `[n]`.
+        second: of the second.
+        scores: `[n]` float32.
+    """
+    columns = {"id_1": first["id"], "id_2": second["id"], "score": scores}
+    if "text" in first.column_names:
+        columns |= {"text_1": first["text"], "text_2": second["text"]}
+    return pa.table(columns)
+
+
+def open_pairs(folder: str) -> Manifest:
+    """The manifest of a finished folder of pairs. Raises InputError if `folder` holds anything else."""
+    manifest = read_manifest(folder)
+    if manifest.kind != KIND:
+        raise InputError(f"{folder} holds {manifest.kind}, not pairs", "name the output of a job that mines pairs")
+    return manifest
+
+
+def read_pairs(folder: str, entry: ShardEntry) -> pa.Table:
+    """One part. Raises InputError where it is missing, cut short or damaged; it is named."""
+    url = fs.join(folder, "data", entry.name)
+    filesystem, path = fs.open_fs(url)
+    with reading(url), filesystem.open(path, "rb") as file:
+        table = pq.read_table(file)
+    if len(table) != entry.rows:
+        raise InputError(f"{url} has {len(table)} pairs, its manifest says {entry.rows}", "mine them again")
+    return table
