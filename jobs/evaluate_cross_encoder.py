@@ -14,7 +14,8 @@ def main() -> None:
 def _run(config: EvaluateCrossEncoderConfig) -> str:
     """Do it, and return where the result lies."""
     # Ray and the libraries of models load after the flags are known to be good.
-    from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder, evaluate_cross_encoder_summary
+    from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder
+    from st_ray.runtime.evaluation.summary import evaluate_cross_encoder_summary
 
     result = evaluate_cross_encoder(config)
     print(evaluate_cross_encoder_summary(result), flush=True)

@@ -14,7 +14,8 @@ def main() -> None:
 def _run(config: EvaluateSimilarityConfig) -> str:
     """Do it, and return where the result lies."""
     # Ray and the libraries of models load after the flags are known to be good.
-    from st_ray.runtime.evaluation.similarity import evaluate_similarity, evaluate_similarity_summary
+    from st_ray.runtime.evaluation.similarity import evaluate_similarity
+    from st_ray.runtime.evaluation.summary import evaluate_similarity_summary
 
     result = evaluate_similarity(config)
     print(evaluate_similarity_summary(result), flush=True)

@@ -8,7 +8,6 @@ evaluated (a score that is not a number, a model with the wrong number of labels
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,13 +16,11 @@ import numpy as np
 from st_ray.core.errors import InputError
 from st_ray.evaluation.confusion import Confusion, f1_averages, f1_figures
 from st_ray.evaluation.correlation import pearson, spearman
-from st_ray.evaluation.documents import JudgedDocuments, as_texts, check_at_k, check_keys
-from st_ray.evaluation.evaluator import Evaluator, PairEvaluator, Pairs, Predictor
+from st_ray.evaluation.documents import JudgedDocuments, SampleEvaluator, as_texts, check_keys
+from st_ray.evaluation.evaluator import PairEvaluator, Pairs, Predictor
 from st_ray.evaluation.exact import mean
 from st_ray.evaluation.scores import check_binary, one_score_each, predicted_classes
 from st_ray.evaluation.thresholds import binary_figures
-
-logger = logging.getLogger(__name__)
 
 
 class CEBinaryAccuracyEvaluator(PairEvaluator):
@@ -149,7 +146,7 @@ class CESoftmaxAccuracyEvaluator(PairEvaluator):
         return [np.sum(predicted == self._gold) / len(self._gold)]
 
 
-class CERerankingEvaluator(Evaluator):
+class CERerankingEvaluator(SampleEvaluator):
     """MRR and nDCG of queries with relevant and irrelevant documents. Returns the MRR.
 
     Samples without relevant or without irrelevant documents are left out of the means.
@@ -168,12 +165,7 @@ class CERerankingEvaluator(Evaluator):
         write_csv: bool = True,
         mrr_at_k: int | None = None,
     ) -> None:
-        super().__init__(name, write_csv)
-        if mrr_at_k is not None:
-            logger.warning("`mrr_at_k` is the older name of `at_k`: use `at_k=%d`", mrr_at_k)
-        self.at_k = check_at_k(at_k if mrr_at_k is None else mrr_at_k)
-        self.samples = list(samples.values()) if isinstance(samples, Mapping) else samples
-        self.csv_file = self.csv_file.replace("_results.csv", f"_results_@{self.at_k}.csv")
+        super().__init__(samples, at_k, mrr_at_k, name, write_csv)
         self.csv_headers = ("epoch", "steps", f"MRR@{self.at_k}", f"NDCG@{self.at_k}")
 
     def _figures(self, model: Predictor) -> Sequence[Any]:

@@ -14,7 +14,9 @@ from st_ray.core.page import Section
 from st_ray.evaluation import plots, threshold_plots
 from st_ray.evaluation.bootstrap import LEVEL, confidence_intervals
 from st_ray.evaluation.judge import LATEST, Judge, MetricState
+from st_ray.evaluation.reranking_judge import Reranking
 from st_ray.evaluation.sample import Sample
+from st_ray.evaluation.score_judges import BinaryClassification, Correlation
 
 Intervals = Mapping[str, tuple[float, float]]
 
@@ -34,6 +36,16 @@ class Findings:
     figures: Mapping[str, float]
     intervals: Intervals
     replicates: int
+
+    @property
+    def own(self) -> dict[str, float]:
+        """The figures of the class itself."""
+        return {name: figure for name, figure in self.figures.items() if not name.startswith(LATEST)}
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """Those in the latest terms, by their names there."""
+        return {name.removeprefix(LATEST): figure for name, figure in self.figures.items() if name.startswith(LATEST)}
 
 
 def find_intervals(
@@ -66,15 +78,13 @@ def csv_row(columns: Mapping[str, float]) -> bytes:
 
 def sections(findings: Findings, title: str = "") -> list[Section]:
     """Of the page: figures first, then pictures, which `title` tells from others of their kind."""
-    own = {name: figure for name, figure in findings.figures.items() if not name.startswith(LATEST)}
-    latest = {name: figure for name, figure in findings.figures.items() if name.startswith(LATEST)}
-    parts = [figure_table(own, findings.intervals, findings.replicates)]
-    if latest:
+    parts = [figure_table(findings.own, findings.intervals, findings.replicates)]
+    if findings.latest:
         text = (
             "As the latest Sentence Transformers defines them: thresholds lie between distinct scores, and of "
             "documents with equal scores the last is ranked first."
         )
-        parts.append(Section("Figures in the latest terms", text, _table(latest, findings.intervals)))
+        parts.append(Section("Figures in the latest terms", text, _table(findings.latest, findings.intervals, LATEST)))
     return [
         *parts,
         *(replace(one, title=f"{one.title}: {title}" if title else one.title) for one in _pictures(findings)),
@@ -88,28 +98,32 @@ def figure_table(figures: Mapping[str, float | None], intervals: Intervals, repl
     return Section("Figures", drawn, _table(figures, intervals))
 
 
-def _table(figures: Mapping[str, float | None], intervals: Intervals) -> list[tuple[str, ...]]:
+def _table(figures: Mapping[str, float | None], intervals: Intervals, prefix: str = "") -> list[tuple[str, ...]]:
+    """`prefix` stands before the figures' names among the intervals'."""
     rows: list[tuple[str, ...]] = [("figure", "value", "from", "to")]
     for name, figure in figures.items():
-        bounds = [f"{bound:.4f}" for bound in intervals.get(name, ())] or ["", ""]
-        rows.append((name.removeprefix(LATEST).replace("_", " "), "–" if figure is None else f"{figure:.6f}", *bounds))
+        bounds = [f"{bound:.4f}" for bound in intervals.get(prefix + name, ())] or ["", ""]
+        rows.append((name.replace("_", " "), "–" if figure is None else f"{figure:.6f}", *bounds))
     return rows
 
 
 def _pictures(findings: Findings) -> list[Section]:
-    draw = {"scores": _of_scores, "scores and labels": _of_correlation}.get(findings.judge.order)
-    if draw is not None:
-        return draw(findings, _drawn_from(findings.state.sample))
-    columns = findings.state.sample.columns
-    if "both" in columns:
-        both = columns["both"]
-        values = {"MRR": columns["mrr"][both], "nDCG": columns["ndcg"][both], "average precision": columns["map"][both]}
-        picture = plots.query_values(values)
-        return [Section("Figures by query", _drawn_from(findings.state.sample), picture=picture)]
+    draw = _PICTURES.get(type(findings.judge), _of_classes)
+    return draw(findings, _drawn_from(findings.state.sample))
+
+
+def _of_classes(findings: Findings, text: str) -> list[Section]:
     confusion = findings.state.sums
     names = [str(label) for label in confusion.labels.tolist()]
     text = "Rows are gold labels, columns predicted ones; colours are shares of a row."
     return [Section("Confusion", text, picture=plots.confusion(confusion.counts, names))]
+
+
+def _of_queries(findings: Findings, text: str) -> list[Section]:
+    columns = findings.state.sample.columns
+    shown = {"MRR": "mrr", "nDCG": "ndcg", "average precision": "map"}
+    values = {title: columns[name][columns["both"]] for title, name in shown.items()}
+    return [Section("Figures by query", text, picture=plots.query_values(values))]
 
 
 def _of_scores(findings: Findings, text: str) -> list[Section]:
@@ -132,6 +146,10 @@ def _of_correlation(findings: Findings, text: str) -> list[Section]:
     figures, columns = findings.figures, findings.state.sample.columns
     picture = plots.predicted_by_gold(columns["scores"], columns["labels"], figures["pearson"], figures["spearman"])
     return [Section("Predicted and gold", text, picture=picture)]
+
+
+_PICTURES = {BinaryClassification: _of_scores, Correlation: _of_correlation, Reranking: _of_queries}
+"""Other judges are those of classes."""
 
 
 def _drawn_from(sample: Sample) -> str:

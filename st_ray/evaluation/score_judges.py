@@ -11,7 +11,7 @@ import numpy as np
 from st_ray.core.errors import InputError
 from st_ray.evaluation.correlation import CorrelationSums, doubled_ranks
 from st_ray.evaluation.judge import LATEST, Figures, Judge, MetricState, Replicates, Scored
-from st_ray.evaluation.replicates import correlation_replicates
+from st_ray.evaluation.replicates import correlation_replicates, draws
 from st_ray.evaluation.sample import CAPACITY, Sample
 from st_ray.evaluation.scores import check_binary
 from st_ray.evaluation.thresholds import (
@@ -84,7 +84,7 @@ class BinaryClassification(Judge):
         size = len(pairs.scores)
 
         def drawn(rng: np.random.Generator) -> Figures:
-            rows = np.sort(rng.integers(size, size=size))
+            rows = np.repeat(np.arange(size), draws(rng, size))
             return OrderedScores.of(ScoreRange(pairs.scores[rows], pairs.positive[rows])).figures()
 
         return drawn

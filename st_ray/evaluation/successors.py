@@ -16,7 +16,7 @@ import numpy as np
 from st_ray.core.errors import InputError
 from st_ray.evaluation.confusion import Confusion
 from st_ray.evaluation.correlation import pearson, spearman
-from st_ray.evaluation.documents import JudgedDocuments, as_texts, check_at_k, check_keys
+from st_ray.evaluation.documents import JudgedDocuments, SampleEvaluator, as_texts, check_keys
 from st_ray.evaluation.evaluator import Evaluator, PairEvaluator, Pairs, Predictor
 from st_ray.evaluation.exact import mean
 from st_ray.evaluation.reranking import SampleFigures, sample_figures
@@ -57,7 +57,30 @@ class _Named(Evaluator):
         return {prefix + name: float(figure) for name, figure in figures.items()}
 
 
-class CrossEncoderClassificationEvaluator(_Named, PairEvaluator):
+class _Prompted(_Named, PairEvaluator):
+    """Evaluators of pairs that hand a prompt, batches and progress on to the model."""
+
+    def __init__(
+        self,
+        sentence_pairs: Pairs,
+        gold: Sequence[Any],
+        name: str,
+        prompt_name: str | None,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        write_csv: bool,
+    ) -> None:
+        super().__init__(sentence_pairs, gold, name, write_csv)
+        self.prompt_name = prompt_name
+        self.batch_size = batch_size
+        self.show_progress_bar = _shown(show_progress_bar)
+
+    def _scores(self, model: Predictor) -> np.ndarray:
+        options = {"prompt_name": self.prompt_name, "batch_size": self.batch_size}
+        return self._predict(model, show_progress_bar=self.show_progress_bar, **options)
+
+
+class CrossEncoderClassificationEvaluator(_Prompted):
     """Accuracy, F1, precision, recall and average precision of a model with one label; F1 of one with more."""
 
     def __init__(
@@ -72,15 +95,11 @@ class CrossEncoderClassificationEvaluator(_Named, PairEvaluator):
         write_csv: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(sentence_pairs, labels, name, write_csv)
+        super().__init__(sentence_pairs, labels, name, prompt_name, batch_size, show_progress_bar, write_csv)
         self.labels = self._gold
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = _shown(show_progress_bar)
 
     def _figures(self, model: Any) -> Sequence[Any]:
-        options = {"prompt_name": self.prompt_name, "batch_size": self.batch_size}
-        scores = self._predict(model, show_progress_bar=self.show_progress_bar, **options)
+        scores = self._scores(model)
         columns = _BINARY if model.num_labels == 1 else _MULTICLASS
         self._names, self.csv_headers = tuple(columns), ("epoch", "steps", *columns.values())
         if model.num_labels == 1:
@@ -93,7 +112,7 @@ class CrossEncoderClassificationEvaluator(_Named, PairEvaluator):
         return [confusion.f1("macro"), confusion.f1("micro"), confusion.f1("weighted")]
 
 
-class CrossEncoderCorrelationEvaluator(_Named, PairEvaluator):
+class CrossEncoderCorrelationEvaluator(_Prompted):
     """Pearson's and Spearman's correlation of the scores with gold scores."""
 
     csv_headers = ("epoch", "steps", "Pearson_Correlation", "Spearman_Correlation")
@@ -109,23 +128,18 @@ class CrossEncoderCorrelationEvaluator(_Named, PairEvaluator):
         show_progress_bar: bool | None = None,
         write_csv: bool = True,
     ) -> None:
-        super().__init__(sentence_pairs, scores, name, write_csv)
+        super().__init__(sentence_pairs, scores, name, prompt_name, batch_size, show_progress_bar, write_csv)
         self.scores = scores
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = _shown(show_progress_bar)
         self.primary_metric = "spearman"
 
     def _figures(self, model: Predictor) -> Sequence[Any]:
-        options = {"prompt_name": self.prompt_name, "batch_size": self.batch_size}
-        predicted = self._predict(model, show_progress_bar=self.show_progress_bar, **options)
-        scores = one_score_each(predicted, len(self._gold), self._describe)
+        scores = one_score_each(self._scores(model), len(self._gold), self._describe)
         if len(scores) < 2:
             raise InputError("one pair has no correlation", "give two pairs or more")
         return [pearson(self._gold, scores), spearman(self._gold, scores)]
 
 
-class CrossEncoderRerankingEvaluator(_Named):
+class CrossEncoderRerankingEvaluator(_Named, SampleEvaluator):
     """MAP, MRR and nDCG of queries with judged documents, before (`base_`) and after reranking where they came ranked.
 
     Args:
@@ -148,16 +162,11 @@ class CrossEncoderRerankingEvaluator(_Named):
         write_csv: bool = True,
         mrr_at_k: int | None = None,
     ) -> None:
-        super().__init__(name, write_csv)
-        if mrr_at_k is not None:
-            logger.warning("`mrr_at_k` is the older name of `at_k`: use `at_k=%d`", mrr_at_k)
-        self.at_k = check_at_k(at_k if mrr_at_k is None else mrr_at_k)
-        self.samples = list(samples.values()) if isinstance(samples, Mapping) else samples
+        super().__init__(samples, at_k, mrr_at_k, name, write_csv)
         self.always_rerank_positives = always_rerank_positives
         self.prompt_name = prompt_name
         self.batch_size = batch_size
         self.show_progress_bar = show_progress_bar
-        self.csv_file = self.csv_file.replace("_results.csv", f"_results_@{self.at_k}.csv")
         self.csv_headers = ("epoch", "steps", "MAP", f"MRR@{self.at_k}", f"NDCG@{self.at_k}")
         self.primary_metric = f"ndcg@{self.at_k}"
         self._names = ("map", f"mrr@{self.at_k}", f"ndcg@{self.at_k}")

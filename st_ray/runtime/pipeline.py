@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from st_ray.core.errors import ShardError, StRayError
-from st_ray.runtime.resources import TASK_CPUS, ActorPlan
+from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_nodes
 
 if TYPE_CHECKING:
     # It takes most of a second to import, which workers that run none of its tasks can do without.
@@ -87,6 +87,24 @@ def map_actors(
             max_restarts=-1,
             max_task_retries=0,
         )
+
+
+def tasks_then_actors(
+    read: Callable[[Row], Row], make: Callable[[], Callable[[Row], Row]], actors: ActorPlan
+) -> Callable[[ray.data.Dataset, bool], ray.data.Dataset]:
+    """For a stage: each shard is read in a task and worked on by an actor.
+
+    Args:
+        read: from the shard's row to what the actors' step takes.
+        make: see `map_actors`.
+    """
+
+    def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
+        ds = map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
+        pool = actors.fitted(cluster_nodes()) if careful else actors
+        return map_actors(ds, make, pool, careful=careful)
+
+    return connect
 
 
 def result_of(ref: Any) -> Any:

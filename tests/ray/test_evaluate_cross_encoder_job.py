@@ -19,7 +19,8 @@ from st_ray import CrossEncoder
 from st_ray.core.errors import ConfigError, InputError, ModelError, OutputError, ShardError
 from st_ray.evaluation import evaluators
 from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
-from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder, evaluate_cross_encoder_summary
+from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder
+from st_ray.runtime.evaluation.summary import evaluate_cross_encoder_summary
 from st_ray.runtime.result import JobResult
 from tests.models.tiny_models import save_tiny_classifier
 from tests.ray.corpora import table_of

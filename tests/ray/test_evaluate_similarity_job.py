@@ -14,7 +14,8 @@ from scipy import stats
 from st_ray import pairwise_cos_sim, pairwise_manhattan_sim
 from st_ray.core.errors import InputError, ShardError
 from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
-from st_ray.runtime.evaluation.similarity import evaluate_similarity, evaluate_similarity_summary
+from st_ray.runtime.evaluation.similarity import evaluate_similarity
+from st_ray.runtime.evaluation.summary import evaluate_similarity_summary
 from tests.stubs import StubLoader, stub_embeddings
 
 pytestmark = pytest.mark.usefixtures("local_ray")

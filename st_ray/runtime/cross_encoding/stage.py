@@ -19,7 +19,7 @@ from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, Score
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row
-from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.stage import StageResult
 from st_ray.store.manifest import ShardEntry
 
@@ -68,13 +68,7 @@ class Scoring:
         make = functools.partial(
             ScorePairs, self.loader, actors.threads, config.batch_tokens, self.meter.client(), measure
         )
-
-        def connected(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
-            ds = pipeline.map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
-            pool = actors.fitted(cluster_nodes()) if careful else actors
-            return pipeline.map_actors(ds, make, pool, careful=careful)
-
-        return connected
+        return pipeline.tasks_then_actors(read, make, actors)
 
     @property
     def writers(self) -> int:

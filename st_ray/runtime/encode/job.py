@@ -187,16 +187,11 @@ class _Run:
             Encode, loader, actors.threads, config.normalize, config.batch_tokens, meter.client(), measure
         )
 
-        def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
-            ds = pipeline.map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
-            pool = actors.fitted(cluster_nodes()) if careful else actors
-            return pipeline.map_actors(ds, make_encoder, pool, careful=careful)
-
         return Stage(
             label="encode",
             tasks=corpus.shards,
             rows=[shard.rows for shard in corpus.shards],
-            connect=connect,
+            connect=pipeline.tasks_then_actors(read, make_encoder, actors),
             finish=MakePart(config.precision, ranges, old),
             writers=max(1, actors.maximum // 2),
             describe=_describe,

@@ -8,20 +8,18 @@ from typing import Any
 
 from st_ray.core.errors import ConfigError
 from st_ray.core.page import report_page
-from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
-from st_ray.evaluation.judge import LATEST
 from st_ray.evaluation.report import Findings, csv_row, find_intervals, finite, sections
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.cross_encoding.steps import ScorerLoader
 from st_ray.runtime.evaluation.aggregate import evaluate
 from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
 from st_ray.runtime.evaluation.crew import crew_for
-from st_ray.runtime.evaluation.output import PAGE, REPORT, EvaluationOutput
+from st_ray.runtime.evaluation.output import EvaluationOutput
 from st_ray.runtime.evaluation.scoring import PairScoring
+from st_ray.runtime.evaluation.summary import counted_lines
 from st_ray.runtime.result import JobResult
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
-from st_ray.store.output import REJECTS
 from st_ray.store.scores import ScoreStore
 
 
@@ -111,15 +109,13 @@ def _lineage(config: EvaluateCrossEncoderConfig, given: ScoreStore | None) -> Li
 def _about(config: EvaluateCrossEncoderConfig, store: ScoreStore, findings: Findings) -> dict[str, Any]:
     """The report."""
     made, state = store.manifest, findings.state
-    own = {name: figure for name, figure in findings.figures.items() if not name.startswith(LATEST)}
-    latest = {name: figure for name, figure in findings.figures.items() if name.startswith(LATEST)}
     sample = state.sample
     return {
         "evaluator": config.evaluator,
         "class": findings.judge.class_name,
         "name": config.name,
-        "figures": finite(own),
-        "figures_in_latest_terms": finite({name.removeprefix(LATEST): figure for name, figure in latest.items()}),
+        "figures": finite(findings.own),
+        "figures_in_latest_terms": finite(findings.latest),
         "intervals": finite(dict(findings.intervals)),
         "replicates": findings.replicates,
         "replicates_drawn_from": len(sample.rows) if sample.capacity else state.pairs,
@@ -150,7 +146,7 @@ def _facts(config: EvaluateCrossEncoderConfig, about: Mapping[str, Any]) -> dict
         "data": ", ".join(about["data"]),
         "pairs": f"{about['pairs']:,}",
     }
-    facts |= _counted(about)
+    facts |= counted_lines(about)
     if config.evaluator == "binary-accuracy":
         facts["threshold"] = f"{config.threshold:g}"
     if config.of_documents:
@@ -158,44 +154,3 @@ def _facts(config: EvaluateCrossEncoderConfig, about: Mapping[str, Any]) -> dict
     if about["dropped"]:
         facts["left out"] = "; ".join(f"{count:,} rows: {reason}" for reason, count in about["dropped"].items())
     return facts
-
-
-def _counted(about: Mapping[str, Any]) -> dict[str, str]:
-    return {name.replace("_", " "): f"{count:,}" for name, count in about["counted"].items()}
-
-
-def evaluate_cross_encoder_summary(result: JobResult) -> str:
-    """The figures with their intervals, over what they were taken, and where the report lies."""
-    manifest, about = result.manifest, result.manifest.about
-    lines = {}
-    for name, figure in about["figures"].items():
-        low, high = about["intervals"].get(name) or (None, None)
-        shown = "undefined" if figure is None else f"{figure:.6f}"
-        lines[name.replace("_", " ")] = shown + (f"  ({low:.4f} to {high:.4f})" if low is not None else "")
-    lines["pairs"] = f"{about['pairs']:,} of {', '.join(about['data'])}"
-    lines |= _counted(about)
-    lines["model"] = (
-        f"{about['cross_encoder']}, {about['backend']} in {about['dtype']}, {about['activation']} of logits"
-    )
-    if about["min_rank_correlation_to_float32"] is not None:
-        least = about["min_rank_correlation_to_float32"]
-        lines["correlation"] = f"{least:.5f} at least, of ranks with those in float32, over a sample"
-    if about["dropped"]:
-        reasons = "; ".join(f"{count:,} {reason}" for reason, count in about["dropped"].items())
-        lines["rows left out"] = f"{sum(about['dropped'].values()):,}, in {about['scores']}/{REJECTS}: {reasons}"
-    lines["report"] = f"{result.folder}/{PAGE}, {REPORT} and {about['csv']}"
-    if result.already_complete:
-        return render_summary("evaluate_cross_encoder: complete already, nothing to do", lines)
-    run, scoring = manifest.run["seconds_of"], manifest.run["scoring"]
-    if scoring:
-        if scoring["shards_done_before"]:
-            lines["resumed"] = f"{scoring['shards_done_before']:,} shards were scored by an earlier run"
-        lines |= {
-            "scored": f"{scoring['pairs']:,} pairs of {scoring['tokens']:,} tokens in "
-            + human_seconds(scoring["seconds"]),
-            "start-up": start_up_line(scoring["start_up_seconds"]),
-            "rate": f"{scoring['pairs_per_second']:,.1f} pairs/s",
-            "actors": actors_line(scoring),
-        }
-    lines["evaluated"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.items() if name != "scores")
-    return render_summary("evaluate_cross_encoder: complete", lines)

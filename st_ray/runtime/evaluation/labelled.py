@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -125,12 +125,18 @@ def _tokens(tokenizer: PairTokenizer, texts: Texts, prompt: str) -> TokenizedPai
 
 def make_part(row: Row) -> Part:
     """Behind the scoring: the part of scores, ready to be published."""
-    pairs: LabelledPairs = unpack(row["pairs"])
     scores: Any = np.asarray(row["scores"], np.float32)
+    pairs: LabelledPairs = unpack(row["pairs"])
+    return part_of(row, scores_part(pairs.columns, scores), len(scores), {SCORES_PER_PAIR: scores.shape[1]})
+
+
+def part_of(row: Row, data: bytes, rows: int, figures: Mapping[str, float] | None = None) -> Part:
+    """A part of `data` with its `rows`, of what else the stage's row holds, and further figures."""
+    pairs: LabelledPairs = unpack(row["pairs"])
     return Part(
-        data=scores_part(pairs.columns, scores),
-        rows=len(scores),
+        data=data,
+        rows=rows,
         first_row=pairs.first_row,
-        figures={**unpack(row["figures"]), SCORES_PER_PAIR: scores.shape[1]},
+        figures={**unpack(row["figures"]), **(figures or {})},
         **left_out(pairs.rejects, row["name"]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -67,7 +68,7 @@ class DataScoring(ABC, Generic[Loader]):
             shard_rows=config.shard_rows or _SCAN_ROWS,
             staging=fs.join(self._output.folder, STAGING),
             on_bad_row=config.on_bad_row,
-            fitting=None if config.shard_rows else _Fitting(*rows),
+            fitting=None if config.shard_rows else functools.partial(_fitting, *rows),
         )
 
     @abstractmethod
@@ -131,14 +132,9 @@ class DataScoring(ABC, Generic[Loader]):
         }
 
 
-class _Fitting:
+def _fitting(least: int, most: int, rows: int) -> int:
     """Rows of a shard, by those of the data."""
-
-    def __init__(self, least: int, most: int) -> None:
-        self._least, self._most = least, most
-
-    def __call__(self, rows: int) -> int:
-        return min(max(-(-rows // _SHARDS), self._least), self._most)
+    return min(max(-(-rows // _SHARDS), least), most)
 
 
 class PairScoring(DataScoring[ScorerLoader]):

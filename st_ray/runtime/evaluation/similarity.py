@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from st_ray.core.page import report_page
-from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
 from st_ray.evaluation.report import Findings, csv_row, figure_table, find_intervals, finite, sections
 from st_ray.evaluation.score_judges import Correlation
 from st_ray.runtime.clock import Laps
@@ -14,11 +13,10 @@ from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.evaluation.aggregate import evaluate
 from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
 from st_ray.runtime.evaluation.crew import crew_for
-from st_ray.runtime.evaluation.output import PAGE, REPORT, EvaluationOutput
+from st_ray.runtime.evaluation.output import EvaluationOutput
 from st_ray.runtime.evaluation.similarity_scoring import SIMILARITIES, SimilarityScoring
 from st_ray.runtime.result import JobResult
 from st_ray.store.lineage import Lineage
-from st_ray.store.output import REJECTS
 from st_ray.store.scores import ScoreStore
 
 
@@ -107,36 +105,3 @@ def _page(config: EvaluateSimilarityConfig, about: dict[str, Any], findings: dic
     parts = [figure_table(about["figures"], about["intervals"], config.bootstrap)]
     parts += [sections(one, title=name)[-1] for name, one in findings.items()]
     return report_page(f"Similarity{f': {config.name}' if config.name else ''}", facts, parts)
-
-
-def evaluate_similarity_summary(result: JobResult) -> str:
-    """The figures with their intervals, over what they were taken, and where the report lies."""
-    manifest, about = result.manifest, result.manifest.about
-    lines = {}
-    for name in SIMILARITIES:
-        shown = []
-        for kind in ("pearson", "spearman"):
-            figure, bounds = about["figures"][f"{kind}_{name}"], about["intervals"].get(f"{kind}_{name}")
-            interval = f" ({bounds[0]:.4f} to {bounds[1]:.4f})" if bounds else ""
-            shown.append(f"{kind.capitalize()} " + ("undefined" if figure is None else f"{figure:.6f}{interval}"))
-        lines[name] = ", ".join(shown)
-    lines["pairs"] = f"{about['pairs']:,} of {', '.join(about['data'])}"
-    lines["model"] = f"{about['model']}, {about['backend']} in {about['dtype']}"
-    if about["min_cosine_to_float32"] is not None:
-        lines["cosine"] = f"{about['min_cosine_to_float32']:.5f} at least, to embeddings in float32, over a sample"
-    if about["dropped"]:
-        reasons = "; ".join(f"{count:,} {reason}" for reason, count in about["dropped"].items())
-        lines["rows left out"] = f"{sum(about['dropped'].values()):,}, in {about['scores']}/{REJECTS}: {reasons}"
-    lines["report"] = f"{result.folder}/{PAGE}, {REPORT} and {about['csv']}"
-    if result.already_complete:
-        return render_summary("evaluate_similarity: complete already, nothing to do", lines)
-    scoring = manifest.run["scoring"]
-    if scoring["shards_done_before"]:
-        lines["resumed"] = f"{scoring['shards_done_before']:,} shards were done by an earlier run"
-    lines |= {
-        "encoded": f"{scoring['pairs']:,} pairs, {scoring['tokens']:,} tokens in {human_seconds(scoring['seconds'])}",
-        "start-up": start_up_line(scoring["start_up_seconds"]),
-        "rate": f"{scoring['pairs_per_second']:,.1f} pairs/s",
-        "actors": actors_line(scoring),
-    }
-    return render_summary("evaluate_similarity: complete", lines)

@@ -23,17 +23,16 @@ from st_ray.runtime.encode.model import injected_model, inspect_model
 from st_ray.runtime.encode.reference import FOR_COSINE, make_reference, measure_cosine
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, tokenizer_of
 from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
-from st_ray.runtime.evaluation.labelled import LabelledPairs, PairSource
+from st_ray.runtime.evaluation.labelled import LabelledPairs, PairSource, part_of
 from st_ray.runtime.evaluation.scoring import PAIRS_OF_A_SHARD, DataScoring, describe_shard
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
-from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.stage import Stage
 from st_ray.scoring.similarity import similarity_of
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Part
-from st_ray.store.rejects import left_out
 from st_ray.store.scores import similarities_part
 
 if TYPE_CHECKING:
@@ -113,13 +112,7 @@ def make_part(row: Row) -> Part:
     pairs: LabelledPairs = unpack(row["pairs"])
     scores = np.asarray(row["scores"])
     columns = {name: pa.array(values) for name, values in zip(SIMILARITIES, scores, strict=True)}
-    return Part(
-        data=similarities_part({**pairs.columns, **columns}),
-        rows=scores.shape[1],
-        first_row=pairs.first_row,
-        figures=unpack(row["figures"]),
-        **left_out(pairs.rejects, row["name"]),
-    )
+    return part_of(row, similarities_part({**pairs.columns, **columns}), scores.shape[1])
 
 
 class SimilarityScoring(DataScoring[EncoderLoader]):
@@ -153,16 +146,11 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
             measure = functools.partial(_measure, reference, flags.min_cosine)
         make = functools.partial(Compare, loader, actors.threads, flags.batch_tokens, meter.client(), measure)
 
-        def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
-            ds = pipeline.map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
-            pool = actors.fitted(cluster_nodes()) if careful else actors
-            return pipeline.map_actors(ds, make, pool, careful=careful)
-
         return Stage(
             label="compare",
             tasks=corpus.shards,
             rows=[shard.rows for shard in corpus.shards],
-            connect=connect,
+            connect=pipeline.tasks_then_actors(read, make, actors),
             finish=make_part,
             writers=max(1, actors.maximum // 2),
             describe=describe_shard,
