@@ -1,22 +1,19 @@
 """Gathering the figures of many scored pairs, without a model: `python -m benchmarks.aggregate`.
 
 Scores are written in parts as an evaluation commits them; then the job `evaluate_cross_encoder --scores` is run, once
-for each evaluator. Memory is the USS (pages of the process alone) of the driver and of the largest worker, and the
-object store, which the processes share.
+for each evaluator. See benchmarks.footprint for what is shown of memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
-import psutil
 import pyarrow as pa
 
+from benchmarks.footprint import Footprint, footprint
 from st_ray.store.manifest import Manifest
 from st_ray.store.output import OutputFolder, Part, part_name
 from st_ray.store.scores import KIND, SCORES_PER_PAIR, scores_part
@@ -32,10 +29,9 @@ def main() -> None:
         for evaluator in args.evaluators:
             kind = "number" if evaluator == "correlation" else "binary"
             write_scores(f"{folder}/{kind}", args.pairs, args.parts, kind)
-            seconds, peaks = measure(f"{folder}/{kind}", evaluator, f"{folder}/{evaluator}")
-            print(f"{evaluator}: {args.pairs:,} pairs of {args.parts} parts in {seconds:.0f} s")
-            for role in sorted(peaks):
-                print(f"  {role:<16}{peaks[role] / 2**20:8,.0f} MiB", flush=True)
+            found = measure(f"{folder}/{kind}", evaluator, f"{folder}/{evaluator}")
+            print(f"{evaluator}: {args.pairs:,} pairs of {args.parts} parts in {found.seconds:.0f} s")
+            found.show()
 
 
 def write_scores(folder: str, pairs: int, parts: int, labels: str) -> None:
@@ -58,39 +54,9 @@ def write_scores(folder: str, pairs: int, parts: int, labels: str) -> None:
     output.finish(Manifest(KIND, {"backend": "none", "dtype": "float32"}, tuple(entries), about))
 
 
-def measure(scores: str, evaluator: str, output: str) -> tuple[float, dict[str, int]]:
+def measure(scores: str, evaluator: str, output: str) -> Footprint:
     command = [sys.executable, "-m", "jobs.evaluate_cross_encoder", "--evaluator", evaluator, "--scores", scores]
-    begun = time.monotonic()
-    job = subprocess.Popen([*command, "--output", output])
-    peaks: dict[str, int] = {}
-    while job.poll() is None:
-        for role, size in sample(job.pid).items():
-            peaks[role] = max(peaks.get(role, 0), size)
-        time.sleep(0.2)
-    if job.returncode:
-        raise SystemExit(f"the job failed with status {job.returncode}")
-    return time.monotonic() - begun, peaks
-
-
-def sample(pid: int) -> dict[str, int]:
-    """USS of the driver and of the largest Ray worker, and the object store's pages."""
-    found: dict[str, int] = {}
-    try:
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return found
-    for process in processes:
-        try:
-            title = " ".join(process.cmdline())
-            role = "driver" if process.pid == pid else "worker" if title.startswith("ray::") else ""
-            role = role or ("object store" if "raylet/raylet" in title else "")
-            if role:
-                memory = process.memory_full_info()
-                size = memory.shared if role == "object store" else memory.uss
-                found[role] = max(found.get(role, 0), size)
-        except psutil.Error:
-            continue
-    return found
+    return footprint([*command, "--output", output])
 
 
 if __name__ == "__main__":
