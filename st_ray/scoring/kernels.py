@@ -21,6 +21,8 @@ from st_ray.scoring.similarity import Similarity
 
 _U = 2.0**-24
 """Unit roundoff of float32."""
+_SAFE = (2.0**-50, 2.0**50)
+"""Lengths between which squares of the entries that matter stay within the range of float32."""
 _COARSE_ULP = 2.0**-7
 """Distance of neighbouring numbers in bfloat16, relative to them, at most."""
 
@@ -113,8 +115,14 @@ def _prepare(rows: Tensor, coarse: bool) -> Side:
 def _prepare_cosine(rows: Tensor, coarse: bool) -> Side:
     side = _prepare(rows, False)
     if len(rows) and (side.lengths - 1).abs().max() > 4 * _U:
-        inverse = torch.where(side.lengths > 0, 1 / side.lengths, 0.0).to(torch.float32)
-        side = Side(side.vectors * inverse[:, None], side.lengths)
+        vectors, lengths = side.vectors, side.lengths
+        scales = torch.ones_like(lengths)
+        if not _all_safe(lengths):
+            tamed, scales = _tamed(rows)
+            vectors = tamed.to(torch.float32)
+            lengths = torch.linalg.vector_norm(vectors, dim=1).double()
+        inverse = torch.where(lengths > 0, 1 / lengths, 0.0).to(torch.float32)
+        side = Side(vectors * inverse[:, None], lengths * scales)
     return _with_coarse(side, coarse)
 
 
@@ -163,8 +171,24 @@ def _dots(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _exact_cosine(queries: Tensor, rows: Tensor, query_squares: Tensor) -> Tensor:
-    lengths = (query_squares * squares(rows)).sqrt()
+    row_squares = squares(rows)
+    if not (_all_safe(query_squares.sqrt()) and _all_safe(row_squares.sqrt())):
+        queries, rows = (_tamed(side)[0].to(side.dtype) for side in (queries, rows))
+        query_squares, row_squares = squares(queries), squares(rows)
+    lengths = (query_squares * row_squares).sqrt()
     return torch.where(lengths > 0, _dots(queries, rows) / lengths, 0.0).float()
+
+
+def _all_safe(lengths: Tensor) -> bool:
+    return not len(lengths) or bool(_SAFE[0] < lengths.min() <= lengths.max() < _SAFE[1])
+
+
+def _tamed(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows divided by powers of two, float64 `[n]`, so that the greatest entry of each lies between 1/2 and 1."""
+    wide = rows.double()
+    _, exponents = torch.frexp(torch.linalg.vector_norm(wide, ord=torch.inf, dim=1))
+    scales = torch.ldexp(torch.ones_like(wide[:, 0]), exponents)
+    return wide / scales[:, None], scales
 
 
 def _exact_dot(queries: Tensor, rows: Tensor, query_squares: Tensor) -> Tensor:

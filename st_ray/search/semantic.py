@@ -11,6 +11,9 @@ from st_ray.scoring.similarity import Embeddings, ScoreFunction, Similarity, cos
 from st_ray.scoring.tensors import to_tensor
 from st_ray.scoring.topk import PADDING, TopK
 
+_QUERIES = 8192
+"""Queries that are scanned with at a time; a scan takes up to 32 MiB for each 1,024 of them."""
+
 
 def semantic_search(
     query_embeddings: Embeddings,
@@ -84,10 +87,13 @@ def _matrices(query_embeddings: Embeddings, corpus_embeddings: Embeddings) -> tu
 def _scan(queries: Tensor, corpus: Tensor, k: int, chunk: int, similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
     if not torch.isfinite(queries).all():
         raise ValueError("a query is not finite")
-    scan = Scan(similarity, queries, k)
-    for start in range(0, len(corpus), chunk):
-        scan.absorb(corpus[start : start + chunk], start)
-    return scan.finish()
+    found = []
+    for some in queries.split(_QUERIES):
+        scan = Scan(similarity, some, k)
+        for start in range(0, len(corpus), chunk):
+            scan.absorb(corpus[start : start + chunk], start)
+        found.append(scan.finish())
+    return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])
 
 
 def _score(

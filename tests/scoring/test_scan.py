@@ -121,6 +121,19 @@ def test_real_numbers_give_the_same_bits_in_any_cut(
     np.testing.assert_allclose(whole[0], brute_force(name, asked, corpus, k)[0], rtol=2e-6, atol=2e-7 * scale**2)
 
 
+@pytest.mark.parametrize("coarse", [False, True])
+def test_cosines_of_rows_whose_squares_leave_float32(coarse: bool) -> None:
+    rng = np.random.default_rng(5)
+    rows = torch.from_numpy(rng.standard_normal((400, 32)).astype(np.float32))
+    scaled = rows * 2.0 ** torch.from_numpy(rng.choice([-90, 0, 90], (400, 1)))
+    scaled[7] = rows[7] = 0
+    for dtype in (torch.float32, torch.float64):
+        expected = scanned("cosine", rows[:50].to(dtype), [(0, rows.to(dtype))], 20, coarse)
+        found = scanned("cosine", scaled[:50].to(dtype), [(0, scaled.to(dtype))], 20, coarse)
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found[0], expected[0])
+
+
 def test_thousands_of_equal_rows() -> None:
     corpus = torch.cat([torch.ones(9000, 8), torch.eye(8)])
     scores, ids = scanned("cosine", torch.ones(2, 8), [(0, corpus)], 4)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from st_ray import cos_sim, dot_score, euclidean_sim, manhattan_sim, semantic_search
+from st_ray.search import semantic
 
 FUNCTIONS = (cos_sim, dot_score, euclidean_sim, manhattan_sim)
 
@@ -51,6 +52,12 @@ def test_sparse_tensors_and_other_functions(function: Any, corpus: np.ndarray) -
             rtol=1e-5,
             atol=2e-3,  # euclidean_sim computes distances from products
         )
+
+
+def test_many_queries_are_scanned_some_at_a_time(corpus: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = semantic_search(corpus, corpus, top_k=4)
+    monkeypatch.setattr(semantic, "_QUERIES", 7)
+    assert semantic_search(corpus, corpus, top_k=4) == whole
 
 
 def test_ties_go_to_the_smaller_id() -> None:
