@@ -25,6 +25,7 @@ from st_ray.store import fs
 from st_ray.store.lineage import Lineage, lineage_differences, lineage_digest
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import MANIFEST, Manifest, ShardEntry, content_digest, read_manifest
+from st_ray.store.readers.staging import is_chunk
 
 RUN = "run.json"
 LOCK = "lock.json"
@@ -123,6 +124,8 @@ class OutputFolder:
         if not names:
             return
         run = self._run()
+        if run is None and names == {STAGING} and self._is_scan_alone():
+            return
         if run is None:
             foreign = ", ".join(sorted(names)[:3])
             raise OutputError(
@@ -198,6 +201,11 @@ class OutputFolder:
         """Publish the manifest: the output is complete from here on."""
         fs.write_atomic(fs.join(self.folder, MANIFEST), manifest.to_json())
         fs.remove(fs.join(self.folder, STAGING), recursive=True)
+
+    def _is_scan_alone(self) -> bool:
+        """Whether all that is staged are chunks of input, which a run leaves that was stopped before it began."""
+        filesystem, path = fs.open_fs(fs.join(self.folder, STAGING))
+        return all(is_chunk(posixpath.basename(entry.rstrip("/"))) for entry in filesystem.ls(path, detail=False))
 
     def _names(self) -> list[str]:
         filesystem, path = fs.open_fs(self.folder)

@@ -83,6 +83,16 @@ def test_foreign_folders_are_left_alone(folder: str) -> None:
     assert fs.read_bytes(fs.join(folder, "thesis.tex"))
 
 
+def test_a_run_that_was_stopped_while_it_scanned_its_input_can_be_repeated(folder: str) -> None:
+    chunk = f"{'0a' * 16}-000000.zst"
+    for name in (chunk, f".{chunk}.0123456789ab.tmp"):
+        fs.write_atomic(fs.join(folder, "staging", name), b"rows")
+    OutputFolder(folder, "numbers").check_usable()
+    fs.write_atomic(fs.join(folder, "staging", "mine.txt"), b"do not touch")
+    with pytest.raises(OutputError, match="was not made by st-ray"):
+        OutputFolder(folder, "numbers").check_usable()
+
+
 def test_an_output_of_another_kind_is_refused(folder: str) -> None:
     OutputFolder(folder, "index").begin(LINEAGE)
     with pytest.raises(OutputError, match="holds index, this job makes embeddings"):

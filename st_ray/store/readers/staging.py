@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from st_ray.store.fs import exists, join, write_atomic
 from st_ray.store.readers.files import read_blocks
 from st_ray.store.readers.records import Records
 from st_ray.store.readers.spec import ReadSpec, SourceFile
+
+_CHUNK_NAME = re.compile(r"\.?[0-9a-f]{32}-\d{6}\.zst(\..+\.tmp)?")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ def chunks_of(file: SourceFile, spec: ReadSpec, staging: str, rows: int) -> Chun
     what = [file.url, file.format, file.compression, file.size, file.stamp, spec.columns, spec.quotes, rows]
     key = hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
     return Chunks(join(staging, key), rows)
+
+
+def is_chunk(name: str) -> bool:
+    """Whether a file is called as chunks are, or as what a killed writer leaves of one."""
+    return bool(_CHUNK_NAME.fullmatch(name))
 
 
 def read_chunks(chunks: Chunks, first: int, last: int) -> Iterator[bytes]:
