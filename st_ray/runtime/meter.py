@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
+from collections import defaultdict
 from typing import Any
 
 import ray
@@ -12,43 +15,52 @@ ELAPSED = "elapsed"
 _SEND_SECONDS = 1.0
 
 
-@ray.remote(num_cpus=0)
+_numbers = itertools.count()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
 class _Totals:
-    """Sums by name, and for how long there has been anything to add."""
+    """Of each meter, by its number, sums by name, and for how long there has been anything to add."""
 
     def __init__(self) -> None:
-        self._totals: dict[str, float] = {}
-        self._begun: float | None = None
+        self._totals: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self._begun: dict[int, float] = {}
 
-    def add(self, amounts: dict[str, float]) -> None:
-        self._begun = self._begun or time.monotonic() - _SEND_SECONDS
+    def add(self, meter: int, amounts: dict[str, float]) -> None:
+        self._begun.setdefault(meter, time.monotonic() - _SEND_SECONDS)
         for name, amount in amounts.items():
-            self._totals[name] = self._totals.get(name, 0) + amount
+            self._totals[meter][name] += amount
 
-    def read(self) -> dict[str, float]:
-        elapsed = time.monotonic() - self._begun if self._begun else 0.0
-        return {**self._totals, ELAPSED: elapsed}
+    def read(self, meter: int) -> dict[str, float]:
+        elapsed = time.monotonic() - self._begun[meter] if meter in self._begun else 0.0
+        return {**self._totals[meter], ELAPSED: elapsed}
+
+
+@functools.lru_cache(maxsize=1)
+def _totals_on(node: str, job: str) -> Any:
+    """The actor that counts for all meters of this driver: a process takes half a second of a core to start."""
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+    return _Totals.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
 class Meter:
-    """The driver's end: owns the counters."""
+    """The driver's end: counters of its own."""
 
     def __init__(self) -> None:
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
-        self._totals = _Totals.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+        context = ray.get_runtime_context()
+        self._number = next(_numbers)
+        self._totals = _totals_on(context.get_node_id(), context.get_job_id())
         self._pending: Any = None
         self._last: dict[str, float] = {}
 
     def client(self) -> MeterClient:
         """What a worker gets."""
-        return MeterClient(self._totals)
+        return MeterClient(self._totals, self._number)
 
     def read(self) -> dict[str, float]:
         """The latest sums; never waits longer than a moment, and keeps the last ones when nobody answers."""
         try:
-            self._pending = self._pending or self._totals.read.remote()
+            self._pending = self._pending or self._totals.read.remote(self._number)
             ready, _ = ray.wait([self._pending], timeout=0.2)
             if ready:
                 self._last, self._pending = ray.get(self._pending), None
@@ -60,8 +72,8 @@ class Meter:
 class MeterClient:
     """A worker's end: adds up and sends once a second, without waiting for an answer."""
 
-    def __init__(self, totals: Any) -> None:
-        self._totals = totals
+    def __init__(self, totals: Any, number: int) -> None:
+        self._totals, self._number = totals, number
         self._amounts: dict[str, float] = {}
         self._sent = time.monotonic()
 
@@ -75,5 +87,5 @@ class MeterClient:
     def flush(self) -> None:
         """Send what has been counted."""
         if self._amounts:
-            self._totals.add.remote(self._amounts)
+            self._totals.add.remote(self._number, self._amounts)
         self._amounts, self._sent = {}, time.monotonic()
