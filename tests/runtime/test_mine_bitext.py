@@ -121,7 +121,7 @@ def sides(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return both[0], both[1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     embeddings=sides(),
     parts=st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -220,6 +220,12 @@ def test_what_is_told_adds_up(tmp_path: Path) -> None:
     for heading in [*headings, "The first pairs below the threshold"]:
         assert f"<h2>{heading}</h2>" in page
     assert "below the threshold" not in (tmp_path / "out" / PAGE).read_text()
+    with inline():
+        nothing = mined(tmp_path, threshold=99.0, output=f"{tmp_path}/nothing")
+    assert (found(nothing), nothing.manifest.about["below_threshold"]) == ([], len(pairs))
+    assert "99 left out" in bitext_summary(nothing)
+    page = (tmp_path / "nothing" / PAGE).read_text()
+    assert [heading in page for heading in (">Margins<", ">Thresholds<", "first pairs below")] == [True, False, True]
 
 
 def test_the_outline_is_of_all_pairs_and_small(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def mine_bitext(config: MineBitextConfig, session: ExitStack | None = None) -> J
         (session or stack).enter_context(ray_session(config.address, debug=config.debug))
         data_context(config.debug)
         laps.end("Ray")
-        run = _Run(config, source, target, output, lock)
+        run = _Run(config, source, target, lineage, output, lock)
         run.check_rows()
         laps.end("check")
         forward = run.nearest(_FORWARD, source, target)
@@ -127,6 +127,7 @@ class _Run:
     config: MineBitextConfig
     source: StoredVectors
     target: StoredVectors
+    lineage: Lineage
     output: OutputFolder
     lock: OutputLock
 
@@ -135,9 +136,10 @@ class _Run:
         for store in (self.source, self.target):
             calls = [(store, *rows) for rows in row_ranges(store.rows, _CHECKED_ROWS)]
             found = [result_of(ref) for (ref,) in spread(count_faults, calls, 1)]
-            for fault, counted in zip(FAULTS, np.array(found).reshape(-1, len(FAULTS), 2).swapaxes(0, 1), strict=True):
-                count, first = int(counted[:, 0].sum()), int(counted[:, 1].min(initial=store.rows))
+            for number, fault in enumerate(FAULTS):
+                count = sum(int(counted[number, 0]) for counted in found)
                 if count:
+                    first = min(int(counted[number, 1]) for counted in found)
                     identity = store.ids(first, first + 1)[0].as_py()
                     self.output.clear()  # so that the next try, with mended stores, is not refused for its lineage
                     raise InputError(
@@ -174,7 +176,7 @@ class _Run:
     def choose(self, forward: _Staged, backward: _Staged) -> _Staged:
         """All pairs, best first, in one file."""
         config = self.config
-        folder, writer = self._folder(_CHOOSE, "chosen pairs", list(self._lineage))
+        folder, writer = self._folder(_CHOOSE, "chosen pairs", list(self.lineage))
         finish = ChoosePairs(
             forward.urls, backward.urls, config.margin, config.retrieval, config.threshold, config.shard_rows
         )
@@ -214,14 +216,10 @@ class _Run:
         ((ref,),) = spread(outline_of, [call], 1)
         return result_of(ref)
 
-    @property
-    def _lineage(self) -> Lineage:
-        return _lineage(self.config, self.source, self.target)
-
     def _folder(self, name: str, kind: str, parts: Sequence[str]) -> tuple[OutputFolder, Writer]:
         """An output of its own that is staged, and depends on these parts of the lineage."""
         folder = OutputFolder(fs.join(self.output.folder, STAGING, name), kind)
-        return folder, folder.begin({part: self._lineage[part] for part in parts})
+        return folder, folder.begin({part: self.lineage[part] for part in parts})
 
 
 def _open_sides(config: MineBitextConfig) -> tuple[StoredVectors, StoredVectors]:
@@ -282,7 +280,7 @@ def _about(
         "candidates_backward": counts[_BACKWARD],
         "candidates_mutual": counts["mutual"],
         "pairs": counts["kept"],
-        "below_threshold": int(outline.dropped.sum()),
+        "below_threshold": counts["below"],
         "margin_quantiles": {f"{level:g}": margin for level, margin in outline.quantiles.items()},
     }
 

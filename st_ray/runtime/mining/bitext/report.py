@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,24 +113,25 @@ def bitext_page(about: Mapping[str, Any], lineage: Mapping[str, Any], outline: O
         "pairs": f"{kept:,} by retrieval {lineage['retrieval']}"
         + (f"; threshold {threshold:g} leaves out {about['below_threshold']:,}" if threshold is not None else ""),
     }
-    if not outline.quantiles and not outline.examples:
+    if not outline.examples:
         return report_page("Bitext", facts, [Section("No pairs")])
-    rows = [("share of the pairs", "pairs", "--threshold")]
-    rows += [
-        (f"{1 - level:.0%}", f"{1 + round((1 - level) * (kept - 1)):,}", f"{margin:.4f}")
-        for level, margin in sorted(outline.quantiles.items(), reverse=True)
-    ]
-    sections = [
-        Section("Margins", _READ[lineage["margin"]], picture=margin_histogram(outline, threshold)),
-        Section("Thresholds", "What a threshold would keep of these pairs.", rows),
-        *(
-            Section(name, rows=[("margin", "source", "target"), *examples])
-            for name, examples in outline.examples.items()
-        ),
-    ]
+    sections = [Section("Margins", _READ[lineage["margin"]], picture=margin_histogram(outline, threshold))]
+    if kept:
+        sections.append(Section("Thresholds", "What a threshold keeps of these pairs.", _thresholds(outline, kept)))
+    sections += [Section(name, rows=[_HEAD, *rows]) for name, rows in outline.examples.items()]
     return report_page("Bitext", facts, sections)
 
 
+def _thresholds(outline: Outline, kept: int) -> list[tuple[str, ...]]:
+    """A table: how many pairs reach which margin, which is rounded down, so that none of them is lost."""
+    rows = [
+        (f"{1 - level:.0%}", f"{1 + round((1 - level) * (kept - 1)):,}", f"{math.floor(margin * 1e4) / 1e4:.4f}")
+        for level, margin in sorted(outline.quantiles.items(), reverse=True)
+    ]
+    return [("share", "pairs", "--threshold"), *rows]
+
+
+_HEAD = ("margin", "source", "target")
 _READ = {
     "ratio": "Noise gathers at 1, where a cosine is what its neighbourhood has anyway; translations lie above. "
     "A good threshold is where the one ends and the other begins.",

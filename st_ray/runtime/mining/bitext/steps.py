@@ -94,8 +94,14 @@ class ChoosePairs:
         mutual = len(retrieve(forward, backward, retrieval="intersection"))
         # A threshold cuts off the end: it changes no choice among the pairs above it.
         pairs = retrieve(forward, backward, retrieval=self.retrieval)
-        kept = len(pairs) if self.threshold is None else np.count_nonzero(pairs.margin >= self.threshold)
-        figures = {"forward": len(forward), "backward": len(backward), "mutual": mutual, "kept": int(kept)}
+        below = 0 if self.threshold is None else int((pairs.margin < self.threshold).sum())
+        figures = {
+            "forward": len(forward),
+            "backward": len(backward),
+            "mutual": mutual,
+            "kept": len(pairs) - below,
+            "below": below,
+        }
         return Part(pairs_bytes(pairs, self.batch_rows), len(pairs), 0, figures=figures)
 
     def _candidates(self, urls: Sequence[str], means: np.ndarray, other_means: np.ndarray) -> BitextPairs:
