@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from st_ray import mine_bitext as in_memory
@@ -121,7 +121,7 @@ def sides(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return both[0], both[1]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     embeddings=sides(),
     parts=st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -162,8 +162,7 @@ def test_any_cut_and_any_interruption_give_what_is_found_in_memory(
                     f"{folder}/{name}", side, parts=count, precision=precision if name == "target" else "float32"
                 )
             target = floats(f"{folder}/target")
-            if not target.any(axis=1).all():
-                return  # int8 has rounded a row to zeros
+            assume(target.any(axis=1).all())  # int8 may have rounded a row to zeros
             result = mined(folder, **how)
             assert start.call_count == 2
             try:
@@ -174,10 +173,8 @@ def test_any_cut_and_any_interruption_give_what_is_found_in_memory(
         expected = in_memory(embeddings[0], target, **flags)
         assert found(result) == found(cut) == expected
         assert cut.manifest.entries == result.manifest.entries
-        full, rest = divmod(len(expected), shard_rows)
-        assert [entry.rows for entry in result.manifest.entries] == [shard_rows] * full + [rest] * (
-            rest > 0 or not full
-        )
+        rows = [entry.rows for entry in result.manifest.entries]
+        assert rows == [min(shard_rows, len(expected) - first) for first in range(0, max(len(expected), 1), shard_rows)]
         if precision != "int8":
             assert expected == by_definition(embeddings[0].tolist(), target.tolist(), k, margin, retrieval, threshold)
 

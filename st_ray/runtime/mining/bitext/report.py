@@ -48,7 +48,7 @@ class Outline:
 def outline_of(source: StoredVectors, target: StoredVectors, chosen: str, batch_rows: int, kept: int) -> list[Outline]:
     """The outline of the pairs in the file `chosen`, of which the threshold keeps the first `kept`.
 
-    Memory: some 20 bytes a pair. Raises InputError where a file or a part of a store is missing or damaged.
+    Memory: some 30 bytes a pair. Raises InputError where a file or a part of a store is missing or damaged.
     """
     # A ratio of means that are next to nothing may be infinite.
     margins = np.nan_to_num(read_margins(chosen)).astype(np.float64)
