@@ -1,0 +1,1 @@
+"""The bitext job: translations in two collections of texts."""

@@ -1,0 +1,303 @@
+"""Check everything, find the neighbours of both sides, choose pairs by their margins, publish them with a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from st_ray.core.errors import InputError
+from st_ray.runtime.clock import Laps
+from st_ray.runtime.meter import Meter
+from st_ray.runtime.mining.bitext.config import MineBitextConfig
+from st_ray.runtime.mining.bitext.report import PAGE, Outline, bitext_page, outline_of
+from st_ray.runtime.mining.bitext.staging import SUFFIX
+from st_ray.runtime.mining.bitext.steps import (
+    FAULTS,
+    ChoosePairs,
+    FindNearest,
+    WritePairs,
+    count_faults,
+    row_ranges,
+)
+from st_ray.runtime.pipeline import result_of
+from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.result import JobResult
+from st_ray.runtime.search.pool import SearchPool, start_pool
+from st_ray.runtime.search.target import Target, plan_search
+from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.shuffle import spread
+from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.scoring.similarity import similarity_of
+from st_ray.scoring.vectors import StoredVectors
+from st_ray.search.comparable import check_comparable
+from st_ray.store import fs
+from st_ray.store.lineage import Lineage
+from st_ray.store.lock import OutputLock
+from st_ray.store.manifest import Manifest
+from st_ray.store.output import STAGING, OutputFolder, Writer
+from st_ray.store.pairs import KIND
+
+_FORWARD, _BACKWARD, _CHOOSE = "forward", "backward", "choose"
+_IN_FLIGHT = 3
+"""Shards at once: one that the actors work on, one that waits for them, one that is read or written."""
+_CHECKED_ROWS = 1 << 18
+"""Rows that one task looks at."""
+_KEEP_SHARE = 0.25
+_NOBODY = SearchPool((), np.zeros(1, np.int64), ())
+
+
+def mine_bitext(config: MineBitextConfig, session: ExitStack | None = None) -> JobResult:
+    """Run the job to its end; the pairs are those of `st_ray.mine_bitext`.
+
+    Args:
+        config: see `MineBitextConfig`.
+        session: takes over the Ray session, for what the caller does next; by default it ends with the job.
+
+    Raises:
+        StRayError: bad stores, output or resources, before anything is searched where that is possible; ShardError if
+            some shards failed (the others stay committed).
+    """
+    laps = Laps()
+    output = OutputFolder(config.output, KIND, beside=(PAGE,))
+    output.check_usable()
+    source, target = _open_sides(config)
+    lineage = _lineage(config, source, target)
+    finished = None if config.overwrite else output.manifest()
+    if finished is not None:
+        output.check_lineage(lineage)
+        return JobResult(finished, output.folder, already_complete=True)
+    with ExitStack() as stack:
+        lock = stack.enter_context(output.lock())
+        if config.overwrite:
+            output.clear()
+        writer = output.begin(lineage)
+        laps.end("input")
+        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+        data_context(config.debug)
+        laps.end("Ray")
+        run = _Run(config, source, target, lineage, output, lock)
+        run.check_rows()
+        laps.end("check")
+        forward = run.nearest(_FORWARD, source, target)
+        laps.end(_FORWARD)
+        backward = run.nearest(_BACKWARD, target, source)
+        laps.end(_BACKWARD)
+        chosen = run.choose(forward, backward)
+        laps.end(_CHOOSE)
+        written = run.write(chosen, writer)
+        laps.end("write")
+        outline = run.outline(chosen)
+        about = _about(config, source, target, chosen.figures, outline)
+        lock.require_held(output.folder)
+        fs.write_atomic(fs.join(output.folder, PAGE), bitext_page(about, lineage, outline))
+        laps.end("report")
+        figures = _figures({_FORWARD: forward, _BACKWARD: backward}, written, laps.seconds)
+        manifest = Manifest(KIND, lineage, written.entries, about, figures)
+        output.finish(manifest)
+    return JobResult(manifest, output.folder)
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A stage whose parts the next one reads.
+
+    Attributes:
+        urls: of the parts, in order.
+        plan: of the actors; None where none were needed.
+    """
+
+    urls: tuple[str, ...]
+    result: StageResult
+    plan: ActorPlan | None = None
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """Of the only part."""
+        return {name: int(value) for name, value in self.result.entries[0].figures.items()}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is settled before the first shard."""
+
+    config: MineBitextConfig
+    source: StoredVectors
+    target: StoredVectors
+    lineage: Lineage
+    output: OutputFolder
+    lock: OutputLock
+
+    def check_rows(self) -> None:
+        """Raise InputError, and leave no output behind, where a row of a store has no cosine."""
+        for store in (self.source, self.target):
+            calls = [(store, *rows) for rows in row_ranges(store.rows, _CHECKED_ROWS)]
+            found = [result_of(ref) for (ref,) in spread(count_faults, calls, 1)]
+            for number, fault in enumerate(FAULTS):
+                count = sum(int(counted[number, 0]) for counted in found)
+                if count:
+                    first = min(int(counted[number, 1]) for counted in found)
+                    identity = store.ids(first, first + 1)[0].as_py()
+                    self.output.clear()  # so that the next try, with mended stores, is not refused for its lineage
+                    raise InputError(
+                        f"{store.folder}: the embedding of {identity!r} {fault}; there are {count:,} such rows",
+                        "mend or leave out their texts, and encode them again",
+                    )
+
+    def nearest(self, name: str, asking: StoredVectors, searched: StoredVectors) -> _Staged:
+        """The neighbours, among the rows of `searched`, of each row of `asking`."""
+        config = self.config
+        folder, writer = self._folder(name, "nearest rows", ["source", "target", "neighbors", "shard_rows"])
+        shards = row_ranges(asking.rows if searched.rows else 0, config.shard_rows)
+        meter, plan, pool = Meter(), None, _NOBODY
+        with ExitStack() as stack:
+            if len(folder.committed(writer)) < len(shards):
+                side = Target(searched, similarity_of("cosine"), {})
+                plan = plan_search(config, side)
+                kept = _keep_bytes(config.keep_gib, plan) if len(shards) > 1 else 0
+                pool = start_pool(*side.shares(plan, kept, meter.client()), plan)
+                stack.callback(pool.stop)
+            stage = Stage(
+                label=f"search {name}",
+                tasks=shards,
+                rows=[last - first for first, last in shards],
+                connect=lambda ds, careful: ds,
+                finish=FindNearest(pool, asking, min(config.neighbors, searched.rows)),
+                writers=_IN_FLIGHT,
+                suffix=SUFFIX,
+                describe=lambda shard: f"rows {shard[0]:,} to {shard[1] - 1:,} of {asking.folder}",
+            )
+            result = run_stage(stage, folder, writer, self.lock, meter)
+        return _Staged(tuple(writer.part_url(entry.name) for entry in result.entries), result, plan)
+
+    def choose(self, forward: _Staged, backward: _Staged) -> _Staged:
+        """All pairs, best first, in one file."""
+        config = self.config
+        folder, writer = self._folder(_CHOOSE, "chosen pairs", list(self.lineage))
+        finish = ChoosePairs(
+            forward.urls, backward.urls, config.margin, config.retrieval, config.threshold, config.shard_rows
+        )
+        stage = Stage(
+            label=_CHOOSE,
+            tasks=[None],
+            rows=[sum(entry.rows for side in (forward, backward) for entry in side.result.entries)],
+            connect=lambda ds, careful: ds,
+            finish=finish,
+            suffix=SUFFIX,
+            describe=lambda task: "all candidates",
+        )
+        result = run_stage(stage, folder, writer, self.lock, Meter())
+        return _Staged((writer.part_url(result.entries[0].name),), result)
+
+    def write(self, chosen: _Staged, writer: Writer) -> StageResult:
+        """The parts of the result; one that is empty where there are no pairs."""
+        kept = chosen.figures["kept"]
+        ranges = row_ranges(kept, self.config.shard_rows) or [(0, 0)]
+        stage = Stage(
+            label="write",
+            tasks=[(number, *rows) for number, rows in enumerate(ranges)],
+            rows=[last - first for first, last in ranges],
+            connect=lambda ds, careful: ds,
+            finish=WritePairs(self.source, self.target, chosen.urls[0], self.config.keep_text),
+            # Nothing else runs meanwhile.
+            writers=max(1, sum(int(node.cpus) for node in cluster_nodes())),
+            writer_cpus=1.0,
+            describe=lambda task: f"pairs {task[1]:,} to {task[2] - 1:,}",
+            noun="pairs",
+        )
+        return run_stage(stage, self.output, writer, self.lock, Meter())
+
+    def outline(self, chosen: _Staged) -> Outline:
+        """What the report shows."""
+        call = (self.source, self.target, chosen.urls[0], self.config.shard_rows, chosen.figures["kept"])
+        ((ref,),) = spread(outline_of, [call], 1)
+        return result_of(ref)
+
+    def _folder(self, name: str, kind: str, parts: Sequence[str]) -> tuple[OutputFolder, Writer]:
+        """An output of its own that is staged, and depends on these parts of the lineage."""
+        folder = OutputFolder(fs.join(self.output.folder, STAGING, name), kind)
+        return folder, folder.begin({part: self.lineage[part] for part in parts})
+
+
+def _open_sides(config: MineBitextConfig) -> tuple[StoredVectors, StoredVectors]:
+    """Both stores. Raises InputError where they cannot be compared, or lack what is asked of them."""
+    source, target = StoredVectors.open(config.source), StoredVectors.open(config.target)
+    for store in (source, target):
+        if store.is_binary:
+            raise InputError(
+                f"{store.folder} holds bits, which have no cosines", "encode its texts with --precision float32 or int8"
+            )
+    check_comparable(source, target, "cosine")
+    if config.keep_text:
+        for store in (source, target):
+            store.columns_at(["text"], np.arange(min(1, store.rows)))  # raises where there are none
+    return source, target
+
+
+def _lineage(config: MineBitextConfig, source: StoredVectors, target: StoredVectors) -> Lineage:
+    return {
+        "source": source.digest,
+        "target": target.digest,
+        "neighbors": config.neighbors,
+        "margin": config.margin,
+        "retrieval": config.retrieval,
+        "threshold": config.threshold,
+        "keep_text": config.keep_text,
+        "shard_rows": config.shard_rows,
+    }
+
+
+def _keep_bytes(keep_gib: float | None, plan: ActorPlan) -> int:
+    """Memory of an actor for rows of the side that is searched."""
+    if keep_gib is not None:
+        return int(keep_gib * (1 << 30))
+    smallest = min((node for node in cluster_nodes() if node.cpus), key=lambda node: node.memory, default=None)
+    if smallest is None:
+        return 0
+    return int(_KEEP_SHARE * smallest.memory / max(1, smallest.cpus // plan.cpus))
+
+
+def _about(
+    config: MineBitextConfig,
+    source: StoredVectors,
+    target: StoredVectors,
+    counts: Mapping[str, int],
+    outline: Outline,
+) -> dict[str, Any]:
+    """What a reader of the pairs wants to know."""
+    how = {"ratio": "divided by", "distance": "less"}.get(config.margin)
+    around = f", {how} the mean of those of {config.neighbors} neighbours each" if how else ""
+    return {
+        "source": source.folder,
+        "target": target.folder,
+        "source_rows": source.rows,
+        "target_rows": target.rows,
+        "scores": f"{config.margin}: cosines{around}",
+        "candidates_forward": counts[_FORWARD],
+        "candidates_backward": counts[_BACKWARD],
+        "candidates_mutual": counts["mutual"],
+        "pairs": counts["kept"],
+        "below_threshold": counts["below"],
+        "margin_quantiles": {f"{level:g}": margin for level, margin in outline.quantiles.items()},
+    }
+
+
+def _figures(searches: Mapping[str, _Staged], written: StageResult, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What this run did."""
+    plan = next((found.plan for found in searches.values() if found.plan), None)
+    actors = {"actors": plan.maximum, "threads_per_actor": plan.threads, "gpus_per_actor": plan.gpus} if plan else {}
+    return {
+        **actors,
+        "shards_done_before": {
+            **{name: found.result.done_before for name, found in searches.items()},
+            "write": written.done_before,
+        },
+        "rows": sum(found.result.rows for found in searches.values()),
+        "pairs": written.rows,
+        "search_seconds": round(sum(found.result.seconds for found in searches.values()), 3),
+        "seconds_of": dict(seconds),
+        "seconds": round(sum(seconds.values()), 3),
+    }
