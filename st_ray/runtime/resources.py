@@ -12,6 +12,7 @@ from st_ray.core.errors import ConfigError, ResourceError
 TASK_CPUS = 0.25
 """Logical CPUs of one reading or writing task: they wait for storage most of the time."""
 _IN_FLIGHT = 2
+_KEEP_SHARE = 0.25
 _READERS_PER_GPU = 3
 _ACTORS_PER_READER = 8  # on CPUs: a tokenizer is some hundred times as fast as a model
 
@@ -123,6 +124,16 @@ def plan_actors(
     initial = maximum if shards <= _IN_FLIGHT * maximum and not can_grow else minimum
     in_flight = _IN_FLIGHT if shards > _IN_FLIGHT * maximum else 1
     return ActorPlan(minimum, maximum, initial, in_flight, cpus, threads, gpus, readers, reader_cpus)
+
+
+def keep_bytes(plan: ActorPlan, nodes: Sequence[Node], gib: float | None = None) -> int:
+    """Memory of an actor for what it would read anew otherwise: `gib`, or its share of a quarter of a machine's."""
+    if gib is not None:
+        return int(gib * (1 << 30))
+    smallest = min((node for node in nodes if node.cpus), key=lambda node: node.memory, default=None)
+    if smallest is None:
+        return 0
+    return int(_KEEP_SHARE * smallest.memory / max(1, smallest.cpus // plan.cpus))
 
 
 def cluster_nodes() -> list[Node]:

@@ -6,22 +6,28 @@ from st_ray.core.errors import InputError
 from st_ray.scoring.vectors import StoredVectors
 
 
-def check_comparable(queries: StoredVectors, corpus: StoredVectors, similarity: str) -> None:
+def check_comparable(
+    queries: StoredVectors, corpus: StoredVectors, similarity: str, sides: tuple[str, str] = ("queries", "corpus")
+) -> None:
     """Raise InputError, naming what differs, unless embeddings of the one mean something beside those of the other.
 
     Prompts, stored precision and arithmetic may differ. Whether embeddings are normalised does not matter for cosine.
+
+    Args:
+        sides: what the one and the other are called in the message.
     """
+    first, second = sides
     differences = []
     if queries.dimension != corpus.dimension:
-        differences.append(f"dimension: {queries.dimension} of the queries, {corpus.dimension} of the corpus")
+        differences.append(f"dimension: {queries.dimension} of the {first}, {corpus.dimension} of the {second}")
     parts = ["model", "truncate_dim", *([] if similarity == "cosine" else ["normalize"])]
     for part in parts:
         one, other = queries.lineage.get(part), corpus.lineage.get(part)
         if part in queries.lineage and part in corpus.lineage and one != other:
-            differences.append(f"{part}: {one!r} of the queries, {other!r} of the corpus")
+            differences.append(f"{part}: {one!r} of the {first}, {other!r} of the {second}")
     if differences:
         raise InputError(
-            f"queries of {queries.folder} cannot be compared with {corpus.folder}:\n     "
+            f"the {first} in {queries.folder} cannot be compared with the {second} in {corpus.folder}:\n     "
             + "\n     ".join(differences),
             "encode both with the same model and settings",
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from st_ray.core.errors import StRayError
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import Meter
-from st_ray.runtime.resources import ActorPlan, Node, cluster_nodes
+from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.answer import WITHOUT_HITS, Answer
 from st_ray.runtime.search.base import QUERIES, TERMS, Ready, SearchKind
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 3
 """Shards of queries at once: one that the actors work on, one that waits for them, one that is read or written."""
-_KEEP_SHARE = 0.25
 
 
 def search(config: SearchConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> JobResult:
@@ -105,7 +104,7 @@ class _Run:
 
     def start(self, plan: ActorPlan, meter: Meter) -> SearchPool:
         """The actors, loaded. What they keep of a store serves from the second shard on."""
-        room = _keep_bytes(self.config, plan, cluster_nodes()) if len(self.ready.queries.shards) > 1 else 0
+        room = keep_bytes(plan, cluster_nodes(), self.config.keep_gib) if len(self.ready.queries.shards) > 1 else 0
         return start_pool(*self.ready.target.shares(plan, room, meter.client()), plan)
 
     def stage(self, pool: SearchPool) -> Stage:
@@ -131,16 +130,6 @@ class _Run:
             "queries_without_hits": sum(int(entry.figures[WITHOUT_HITS]) for entry in entries),
             **self.ready.about,
         }
-
-
-def _keep_bytes(config: SearchConfig, plan: ActorPlan, nodes: Sequence[Node]) -> int:
-    """Memory of an actor for rows of the corpus."""
-    if config.keep_gib is not None:
-        return int(config.keep_gib * (1 << 30))
-    smallest = min((node for node in nodes if node.cpus), key=lambda node: node.memory, default=None)
-    if smallest is None:
-        return 0
-    return int(_KEEP_SHARE * smallest.memory / max(1, smallest.cpus // plan.cpus))
 
 
 def _figures(result: StageResult, plan: ActorPlan, actors: int, start_up: dict[str, float]) -> dict[str, Any]:

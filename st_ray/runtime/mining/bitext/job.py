@@ -24,7 +24,7 @@ from st_ray.runtime.mining.bitext.steps import (
     row_ranges,
 )
 from st_ray.runtime.pipeline import result_of
-from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.target import Target, plan_search
@@ -46,7 +46,6 @@ _IN_FLIGHT = 3
 """Shards at once: one that the actors work on, one that waits for them, one that is read or written."""
 _CHECKED_ROWS = 1 << 18
 """Rows that one task looks at."""
-_KEEP_SHARE = 0.25
 _NOBODY = SearchPool((), np.zeros(1, np.int64), ())
 
 
@@ -157,7 +156,7 @@ class _Run:
             if len(folder.committed(writer)) < len(shards):
                 side = Target(searched, similarity_of("cosine"), {})
                 plan = plan_search(config, side)
-                kept = _keep_bytes(config.keep_gib, plan) if len(shards) > 1 else 0
+                kept = keep_bytes(plan, cluster_nodes(), config.keep_gib) if len(shards) > 1 else 0
                 pool = start_pool(*side.shares(plan, kept, meter.client()), plan)
                 stack.callback(pool.stop)
             stage = Stage(
@@ -230,7 +229,7 @@ def _open_sides(config: MineBitextConfig) -> tuple[StoredVectors, StoredVectors]
             raise InputError(
                 f"{store.folder} holds bits, which have no cosines", "encode its texts with --precision float32 or int8"
             )
-    check_comparable(source, target, "cosine")
+    check_comparable(source, target, "cosine", ("source", "target"))
     if config.keep_text:
         for store in (source, target):
             store.columns_at(["text"], np.arange(min(1, store.rows)))  # raises where there are none
@@ -248,16 +247,6 @@ def _lineage(config: MineBitextConfig, source: StoredVectors, target: StoredVect
         "keep_text": config.keep_text,
         "shard_rows": config.shard_rows,
     }
-
-
-def _keep_bytes(keep_gib: float | None, plan: ActorPlan) -> int:
-    """Memory of an actor for rows of the side that is searched."""
-    if keep_gib is not None:
-        return int(keep_gib * (1 << 30))
-    smallest = min((node for node in cluster_nodes() if node.cpus), key=lambda node: node.memory, default=None)
-    if smallest is None:
-        return 0
-    return int(_KEEP_SHARE * smallest.memory / max(1, smallest.cpus // plan.cpus))
 
 
 def _about(
