@@ -21,8 +21,6 @@ from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import OutputFolder, Part, Writer
 from st_ray.store.readers.files import reading
 
-_NOTE_SECONDS = 10.0
-"""Work that is lost, at most, with the task."""
 _DECIDED = "decided"
 
 
@@ -35,13 +33,15 @@ class Group:
 
     Attributes:
         least: rows of a community.
-        notes: where what has been found is noted.
+        notes: where what has been found is noted ...
+        note_seconds: ... so often.
     """
 
     holders: Holders
     least: int
     notes: OutputFolder
     writer: Writer
+    note_seconds: float
     meter: Any
 
     def __call__(self, sizes: np.ndarray) -> int:
@@ -61,7 +61,7 @@ class Group:
             before = search.decided
             found += questions.scored(search.round(questions.neighbours))
             self.meter.add(rows=search.decided - before)
-            if time.monotonic() - noted_at > _NOTE_SECONDS or search.decided == search.candidates:
+            if time.monotonic() - noted_at >= self.note_seconds or search.decided == search.candidates:
                 self.writer.commit(_name(begun), _note(found, search.decided))
                 found, begun, noted_at = [], search.decided, time.monotonic()
         self.meter.flush()

@@ -32,6 +32,8 @@ from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import Manifest
 from st_ray.store.output import STAGING, OutputFolder, Writer
 
+NOTE_SECONDS = 10.0
+"""Work of the greedy pass that is lost, at most, with its task."""
 _ACTOR_BYTES = 2 << 30
 _KEEP_SHARE = 0.25
 _COUNTS, _FOUND = "counts", "found"
@@ -185,7 +187,7 @@ class _Run:
         plan, meter = self._plan(units(self.store.rows)), Meter()
         holders = start_holders(self.store, self.config.threshold, plan, _keep_bytes(plan, cluster_nodes()))
         try:
-            group = Group(holders, self.config.min_community_size, folder, writer, meter.client())
+            group = Group(holders, self.config.min_community_size, folder, writer, NOTE_SECONDS, meter.client())
             with _progress(candidates, meter):
                 [[asked]] = spread(lambda counts: [group(counts)], [(sizes,)], 1, num_cpus=TASK_CPUS)
                 found = pipeline.result_of(asked)
@@ -197,7 +199,9 @@ class _Run:
     def write(self, grouped: _Grouped, writer: Writer) -> tuple[dict[str, Any], StageResult]:
         """What is told of all communities, and the parts of the result."""
         count = part_count(grouped.rows)
-        [[*parts, facts]] = spread(order, [(grouped.notes,)], count + 1, num_cpus=TASK_CPUS)
+        [[*parts, facts]] = spread(
+            order, [(grouped.notes, self.config.min_community_size)], count + 1, num_cpus=TASK_CPUS
+        )
         meter = Meter()
         stage = Stage(
             label="write",

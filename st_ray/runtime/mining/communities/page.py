@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from st_ray.scoring.vectors import StoredVectors
 PAGE = "report.html"
 _LONGEST = 160
 """Characters of a text that are shown."""
+_MANY = 100
+"""Communities of one size, above which their numbers are drawn on a logarithmic scale."""
 
 
 def report(
@@ -37,13 +39,11 @@ def report(
         "rows with enough neighbours": f"{about['rows_with_enough_neighbours']:,}",
         "largest": f"{about['largest']:,} rows; the median is {about['median']:,g}, the smallest {about['smallest']:,}",
     }
-    title = "Communities"
     if not samples:
-        return report_page(title, facts, [Section("None found", "A lower threshold or a smaller size finds more.")])
+        return report_page("Communities", facts, [Section("None found", "A lower threshold or a smaller size may do.")])
     shown = _texts(store, [member["row"] for sample in samples for member in sample["members"]])
-    return report_page(
-        title, facts, [_sizes(about["sizes"], about["rows_in_communities"]), *_largest(samples, iter(shown))]
-    )
+    sections = [_sizes(about["sizes"], about["rows_in_communities"]), *_largest(samples, iter(shown))]
+    return report_page("Communities", facts, sections)
 
 
 def percent(part: int, whole: int) -> str:
@@ -61,13 +61,13 @@ def _sizes(bins: Sequence[Mapping[str, int]], rows: int) -> Section:
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         counts = [bin["communities"] for bin in bins]
+        many = max(counts) > _MANY
         bars = axes.bar(range(len(bins)), counts, width=0.9, color=BLUE)
         axes.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=8)
-        axes.set_yscale("log" if max(counts) > 100 else "linear")
-        axes.set_ylim(bottom=0.5 if max(counts) > 100 else 0)
-        axes.set_xticks(range(len(bins)), [f"{bin['from']:,}" for bin in bins], rotation=45, ha="right", fontsize=8)
-        axes.set(xlabel="rows, from", ylabel="communities")
-        axes.margins(y=0.12)
+        axes.set_yscale("log" if many else "linear")
+        axes.set_ylim(0.5 if many else 0, max(counts) * (2 if many else 1.1))
+        axes.set_xticks(range(len(bins)), names, rotation=30, ha="right", fontsize=8)
+        axes.set(xlabel="rows", ylabel="communities")
         axes.grid(axis="y", linewidth=0.3)
 
     return Section(
@@ -78,13 +78,12 @@ def _sizes(bins: Sequence[Mapping[str, int]], rows: int) -> Section:
     )
 
 
-def _largest(samples: Sequence[Mapping[str, Any]], shown: Any) -> list[Section]:
-    sections = []
+def _largest(samples: Sequence[Mapping[str, Any]], shown: Iterator[tuple[str, ...]]) -> Iterator[Section]:
+    text = "The centre, the rows nearest to it, and the farthest ones; of the other communities below as well."
     for number, sample in enumerate(samples):
         rows = [(f"{member['rank']:,}", f"{member['score']:.4f}", *next(shown)) for member in sample["members"]]
-        names = ("rank", "cosine", "id", "text")[: len(rows[0])]
-        sections.append(Section(f"Community {number}: {sample['size']:,} rows", "", [names, *rows]))
-    return sections
+        head = ("rank", "cosine", "id", "text")[: len(rows[0])]
+        yield Section(f"Community {number}: {sample['size']:,} rows", "" if number else text, [head, *rows])
 
 
 def _texts(store: StoredVectors, rows: Sequence[int]) -> list[tuple[str, ...]]:

@@ -22,13 +22,14 @@ SAMPLED = 12
 _NEAREST, _FARTHEST = 4, 3
 
 
-def order(notes: Sequence[str]) -> list[Any]:
+def order(notes: Sequence[str], least: int) -> list[Any]:
     """The parts, `part_count` tables, and behind them the facts of `_facts`.
 
     Memory: 60 bytes for each row that is in a community.
 
     Args:
         notes: see `read_note`; in their order.
+        least: rows of a community.
     """
     read = [read_note(url) for url in notes]
     sizes = np.concatenate([np.empty(0, np.int64), *(size for size, _, _ in read)])
@@ -49,7 +50,7 @@ def order(notes: Sequence[str]) -> list[Any]:
     cuts = [slice(part * PART_ROWS, (part + 1) * PART_ROWS) for part in range(part_count(len(rows)))]
     # A slice of an Arrow table might travel with the whole of it; a slice of NumPy's arrays does not.
     parts = [pa.table({name: column[cut] for name, column in columns.items()}) for cut in cuts]
-    return [*parts, _facts(pa.table(columns), sizes)]
+    return [*parts, _facts(pa.table(columns), sizes, least)]
 
 
 def part_count(rows: int) -> int:
@@ -81,7 +82,7 @@ class WritePart:
         return Part(parquet_bytes(table), len(table), number * PART_ROWS)
 
 
-def _facts(table: pa.Table, sizes: np.ndarray) -> dict[str, Any]:
+def _facts(table: pa.Table, sizes: np.ndarray, least: int) -> dict[str, Any]:
     """What the summary and the report say, as JSON values.
 
     Args:
@@ -95,19 +96,18 @@ def _facts(table: pa.Table, sizes: np.ndarray) -> dict[str, Any]:
         "largest": int(sizes[0]) if len(sizes) else 0,
         "median": float(np.median(sizes)) if len(sizes) else 0.0,
         "smallest": int(sizes[-1]) if len(sizes) else 0,
-        "sizes": _doubling(sizes),
+        "sizes": _doubling(sizes, least),
         "samples": samples,
     }
 
 
-def _doubling(sizes: np.ndarray) -> list[dict[str, int]]:
-    """Communities and their rows by size, 1, 2 to 3, 4 to 7, and so on; from the smallest that there are."""
-    bins = np.frexp(sizes.astype(np.float64))[1] - 1
+def _doubling(sizes: np.ndarray, least: int) -> list[dict[str, int]]:
+    """Communities and their rows by size: from `least` on, from twice that on, and so on up to the largest."""
+    bins = np.frexp(sizes / least)[1] - 1
     found = []
-    for power in range(int(bins.min()), int(bins.max()) + 1) if len(bins) else ():
-        here = sizes[bins == power]
-        rows = int(here.sum())
-        found.append({"from": 2**power, "to": 2 ** (power + 1) - 1, "communities": len(here), "rows": rows})
+    for power in range(int(bins.max(initial=-1)) + 1):
+        here, start = sizes[bins == power], least * 2**power
+        found.append({"from": start, "to": 2 * start - 1, "communities": len(here), "rows": int(here.sum())})
     return found
 
 
