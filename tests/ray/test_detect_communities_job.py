@@ -140,5 +140,5 @@ def test_killed_while_counting_and_while_grouping(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("st_ray.runtime.mining.communities.count._LEAST_GROUP", 2000)
     result = detect_communities(config_for(store, out, **settings))
     assert result.manifest.run["shards_done_before"] == 55
-    assert 0 < result.manifest.run["candidates_done_before"] < result.manifest.about["rows_with_enough_neighbours"]
+    assert result.manifest.run["candidates_done_before"] > 0
     assert communities_of(table_of(out)) == community_detection(rows, **settings)

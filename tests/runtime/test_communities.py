@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,10 +22,12 @@ from st_ray.runtime.mining.communities.count import Pair, Span, cut_pairs
 from st_ray.runtime.mining.communities.holders import Holders
 from st_ray.runtime.mining.communities.job import detect_communities
 from st_ray.runtime.mining.communities.summary import communities_summary
-from st_ray.store.embeddings import part_bytes
+from st_ray.store import fs
+from st_ray.store.embeddings import embedding_array, part_bytes
 from tests.inline_communities import LocalActors, communities_of, config_for, floats_of, inline_job, table_of
 from tests.stores import vectors, write_store
 
+OWN = {"run.json", "manifest.json", "data", "commits", "report.html"}
 # Many of them are cosines of small integers, as 1/2 of [1, 1, 0] and [1, 0, 1].
 THRESHOLDS = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.6, 0.75, 0.8, 0.95, 1.0)
 
@@ -57,6 +60,7 @@ def integers(rows: int, spread: int, seed: int) -> np.ndarray:
             "note_seconds": st.sampled_from([0.0, 10.0]),
         }
     ),
+    pool=st.sampled_from([{}, {"actors": "1", "cpus_per_actor": 1.5}]),
     forgetful=st.booleans(),
     coarse=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
@@ -69,6 +73,7 @@ def test_any_cut_gives_the_same_communities(
     precision: str,
     parts: int,
     cuts: dict[str, Any],
+    pool: dict[str, Any],
     forgetful: bool,
     coarse: bool,
     seed: int,
@@ -79,11 +84,13 @@ def test_any_cut_gives_the_same_communities(
         mock.patch("st_ray.runtime.mining.communities.job.report", lambda *_: b""),  # most of the time
         mock.patch.object(neighbourhoods, "coarse_is_faster", lambda _: coarse),
         mock.patch.multiple(neighbourhoods, TILE={"cpu": 5, "cuda": 5}, _PAIRS=7),
+        mock.patch("st_ray.runtime.mining.communities.count.STRIP", 9),
     ):
         store = write_store(f"{folder}/store", integers(rows, spread, seed), parts=parts, precision=precision)
         embeddings = floats_of(store)
         expected = community_detection(embeddings, threshold, least)
-        result = detect_communities(config_for(store, f"{folder}/out", threshold=threshold, min_community_size=least))
+        flags = {"threshold": threshold, "min_community_size": least, **pool}
+        result = detect_communities(config_for(store, f"{folder}/out", **flags))
         table = table_of(f"{folder}/out")
         assert communities_of(table) == expected
         assert table["id"].to_pylist() == [f"d{row}" for row in table["row"].to_pylist()]
@@ -94,9 +101,6 @@ def test_any_cut_gives_the_same_communities(
         assert sum(bin["communities"] for bin in bins) == len(expected)
         assert sum(bin["rows"] for bin in bins) == len(table)
         assert {path.name for path in Path(folder, "out").iterdir()} == OWN
-
-
-OWN = {"run.json", "manifest.json", "data", "commits", "report.html"}
 
 
 def assert_scores(table: pa.Table, embeddings: np.ndarray) -> None:
@@ -226,6 +230,17 @@ def test_nothing_to_find(tmp_path: Path) -> None:
         assert f"{rows} of" in communities_summary(result)
 
 
+def test_on_an_object_store(s3: str, store: str, tmp_path: Path) -> None:
+    place = f"{s3}/{tmp_path.name}"
+    remote = write_store(f"{place}/store", floats_of(store))
+    with inline_job(**CUT, part_rows=50):
+        result = detect_communities(config_for(remote, f"{place}/out", **FLAGS))
+    assert communities_of(table_of(f"{place}/out")) == community_detection(floats_of(store), 0.6, 3)
+    assert len(result.manifest.entries) > 1
+    filesystem, path = fs.open_fs(f"{place}/out")
+    assert {name.rpartition("/")[2] for name in filesystem.ls(path, detail=False)} == OWN
+
+
 def test_texts_and_the_report(tmp_path: Path) -> None:
     rows = np.repeat(np.eye(2, dtype=np.float32), [11, 3], axis=0)
     store = write_store(tmp_path / "store", rows, parts=2)
@@ -247,10 +262,6 @@ def test_texts_and_the_report(tmp_path: Path) -> None:
 
 def add_texts(folder: Path) -> None:
     """Texts beside the rows of a store."""
-    import pyarrow.parquet as pq
-
-    from st_ray.store.embeddings import embedding_array
-
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["lineage"]["keep_text"] = True
     for entry in manifest["entries"]:

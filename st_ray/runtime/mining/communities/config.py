@@ -11,14 +11,14 @@ from st_ray.runtime.resources import parse_actors
 
 @dataclass(frozen=True, kw_only=True)
 class DetectCommunitiesConfig(JobConfig):
-    """Find groups of alike rows in an embedding store: each is a centre with all rows near to it that no larger group
-    has."""
+    """Find groups of alike rows in an embedding store, each around a centre that all of its rows are near to."""
 
     embeddings: str
     """Embedding store, the output of jobs.encode, of any precision but bits."""
 
     threshold: float = 0.75
-    """Cosine to the centre, from -1 to 1, that a row needs to belong to a community."""
+    """Cosine to the centre, from -1 to 1, that a row needs to belong to a community. Of several centres that it is near
+    to, it goes to the one with the most neighbours."""
 
     min_community_size: int = 10
     """Rows that a community has at least, its centre included."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ _BLOCK_ROWS = 65_536
 """Of a group, that are in memory at a time, twice."""
 _KEPT = 2
 """Blocks that an actor keeps."""
+_READERS = 8
+"""Parts that are read at a time: an object store lets one wait for each."""
 
 
 class Span(NamedTuple):
@@ -69,7 +72,7 @@ class Pair:
 
     def __str__(self) -> str:
         """For errors."""
-        return " and ".join(f"rows {span.first:,} to {span.last - 1:,}" for span in dict.fromkeys(self.groups))
+        return " and ".join(f"rows {span.first:,} to {span.last - 1:,}" for span in self.groups)
 
     @property
     def groups(self) -> tuple[Span, ...]:
@@ -99,7 +102,7 @@ class CountPair:
         self._kept: dict[Span, Rows] = {}
 
     def __call__(self, row: Row) -> Row:
-        """The counts of one group behind those of the other, int64; raises what `load_rows` raises."""
+        """The counts of one group behind those of the other, int32; raises what `load_rows` raises."""
         torch.set_num_threads(self._threads)  # Ray may call from another thread each time
         pair: Pair = task_of(row)
         counts = np.zeros(sum(group.rows for group in pair.groups), np.int64)
@@ -114,7 +117,7 @@ class CountPair:
                 theirs[there] += of_other
             self._meter.add(rows=Pair(one, other).pairs)
         self._meter.flush()
-        return {"counts": counts, "first": pair.ours.first}
+        return {"counts": counts.astype(np.int32), "first": pair.ours.first}
 
     def _blocks(self, pair: Pair) -> Iterator[tuple[Span, Span]]:
         ours, theirs = (group.cut(block_rows(_BLOCK_ROWS, self._store.dimension)) for group in (pair.ours, pair.theirs))
@@ -144,7 +147,7 @@ def counts_between(first: Rows, second: Rows, threshold: float) -> tuple[np.ndar
 
 def finish_counts(row: Row) -> Part:
     """The part of a pair of groups."""
-    counts = pa.table({"neighbours": np.asarray(row["counts"]).astype(np.int32)})
+    counts = pa.table({"neighbours": row["counts"]})
     return Part(parquet_bytes(counts), len(counts), row["first"])
 
 
@@ -155,11 +158,17 @@ def tally(files: Sequence[tuple[str, Pair]], rows: int, least: int) -> tuple[np.
         InputError: a part is missing or damaged; it is named.
     """
     sizes = np.zeros(rows, np.int64)
-    for url, pair in files:
-        filesystem, path = fs.open_fs(url)
-        with reading(url), filesystem.open(path, "rb") as file:
-            counts = pq.read_table(io.BytesIO(file.read()))["neighbours"].to_numpy()
-        sizes[pair.ours.first : pair.ours.last] += counts[: pair.ours.rows]
-        if pair.ours != pair.theirs:
-            sizes[pair.theirs.first : pair.theirs.last] += counts[pair.ours.rows :]
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(files), _READERS):
+            some = files[start : start + _READERS]
+            for (_, pair), counts in zip(some, pool.map(_read_counts, [url for url, _ in some]), strict=True):
+                sizes[slice(*pair.ours)] += counts[: pair.ours.rows]
+                if pair.ours != pair.theirs:
+                    sizes[slice(*pair.theirs)] += counts[pair.ours.rows :]
     return sizes, int(np.count_nonzero(sizes >= least))
+
+
+def _read_counts(url: str) -> np.ndarray:
+    filesystem, path = fs.open_fs(url)
+    with reading(url), filesystem.open(path, "rb") as file:
+        return pq.read_table(io.BytesIO(file.read()))["neighbours"].to_numpy()
