@@ -19,7 +19,7 @@ from st_ray import community_detection
 from st_ray.core.errors import InputError
 from st_ray.mining import neighbourhoods
 from st_ray.runtime.mining.communities.count import Pair, Span, cut_pairs
-from st_ray.runtime.mining.communities.holders import Holders
+from st_ray.runtime.mining.communities.holders import Holders, start_holders
 from st_ray.runtime.mining.communities.job import detect_communities
 from st_ray.runtime.mining.communities.summary import communities_summary
 from st_ray.store import fs
@@ -169,6 +169,36 @@ def test_it_goes_on_where_the_pass_was_cut_short(store: str, tmp_path: Path) -> 
         again = detect_communities(config)
     assert again.already_complete
     assert "nothing to do" in communities_summary(again)
+
+
+def test_a_pass_that_begins_again_with_the_same_actors(store: str, tmp_path: Path) -> None:
+    """As Ray repeats a task whose process died: the actors have left out rows that are not taken any more."""
+    config = config_for(store, tmp_path / "out", **FLAGS)
+    begun: list[Holders] = []
+    rounds: list[int] = []
+
+    def same(*args: Any) -> Holders:
+        begun[:] = begun or [start_holders(*args)]
+        return begun[0]
+
+    def ask(self: Holders, centres: np.ndarray, taken: np.ndarray) -> Any:
+        rounds.append(int(taken.sum()))
+        if len(rounds) == 4:
+            raise KeyboardInterrupt
+        return real(self, centres, taken)
+
+    real = Holders.neighbours
+    with (
+        inline_job(**{**CUT, "note_seconds": 1000.0}),
+        mock.patch("st_ray.runtime.mining.communities.job.start_holders", same),
+        mock.patch.object(Holders, "neighbours", ask),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            detect_communities(config)
+        result = detect_communities(config)
+    assert rounds[3] > 150
+    assert rounds[4] == 0
+    assert communities_of(table_of(result.folder)) == community_detection(floats_of(store), 0.6, 3)
 
 
 def cut_pairs_of(rows: int, group: int) -> list[Pair]:

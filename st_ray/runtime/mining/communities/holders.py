@@ -46,7 +46,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows that are not taken.
+    """Some rows of a span.
 
     Attributes:
         positions: int64 `[m]`, rising, counted from the share's first row.
@@ -63,12 +63,15 @@ class Block:
         storages = {t.data_ptr(): t.numel() * t.element_size() for t in tensors if t is not None}
         return self.positions.nbytes + sum(storages.values())
 
-    def without(self, taken: np.ndarray) -> Block:
-        """Less the rows that are `taken`, bool, one a row of the share; the same block while those are few."""
-        left = np.flatnonzero(~taken[self.positions])
-        if len(left) > _THIN * len(self.positions):
+    def has(self, positions: np.ndarray) -> bool:
+        """Whether all of the rows, int64, are here."""
+        return bool(np.isin(positions, self.positions).all())
+
+    def only(self, positions: np.ndarray) -> Block:
+        """Those rows, int64, rising; or the same block, where there are few others."""
+        if len(positions) > _THIN * len(self.positions):
             return self
-        return Block(self.positions[left], self.rows.take(left))
+        return Block(positions, self.rows.take(np.searchsorted(self.positions, positions)))
 
 
 class Holder:
@@ -100,10 +103,13 @@ class Holder:
         asked = Rows.prepare(_tensor(centres, share.device))
         found = [(0, Neighbourhoods(np.zeros(len(centres) + 1, np.int64), np.empty(0, np.int64)))]
         for span in self._spans:
-            if out[span.within(share.span)].all():
+            here = span.within(share.span)
+            left = here.start + np.flatnonzero(~out[here])
+            if not len(left):
                 self._forget(span)
                 continue
-            block = self._block(span, out)
+            block = self._block(span, left).only(left)
+            self._keep(span, block)
             lists = _listed(asked, block.rows, share.threshold)
             found.append((share.span.first, _only(lists, block.positions, ~out)))
         return Neighbourhoods.join(found)
@@ -114,7 +120,7 @@ class Holder:
         Args:
             centres: float32 `[m, d]`.
             owners: int64 `[n]`, of each row its centre.
-            positions: int64 `[n]`, counted from the share's first row; none of them is taken as `neighbours` knows it.
+            positions: int64 `[n]`, counted from the share's first row.
         """
         torch.set_num_threads(self._share.threads)
         scores = np.empty(len(positions), np.float32)
@@ -130,26 +136,30 @@ class Holder:
         begins = np.array([span.first - self._share.span.first for span in self._spans])
         owners = np.searchsorted(begins, positions, side="right") - 1
         for number in np.unique(owners).tolist():
-            block, asked = self._block(self._spans[number]), np.flatnonzero(owners == number)
+            span, asked = self._spans[number], np.flatnonzero(owners == number)
+            block = self._block(span, positions[asked])
+            self._keep(span, block)
             yield block, asked, np.searchsorted(block.positions, positions[asked])
 
-    def _block(self, span: Span, taken: np.ndarray | None = None) -> Block:
-        """The rows of `span`, less those that are `taken`; kept where there is room."""
+    def _block(self, span: Span, positions: np.ndarray) -> Block:
+        """Rows of `span`, those at `positions` among them; it is not kept any more."""
         block = self._forget(span)
-        if block is None:
+        # A pass that begins again asks for rows which the one before it had taken.
+        if block is None or not block.has(positions):
             rows = load_rows(self._share.store, *span, self._share.device)
             block = Block(np.arange(*span) - self._share.span.first, rows)
-        if taken is not None:
-            block = block.without(taken)
-        if block.bytes <= self._room:
-            self._kept[span] = block
-            self._room -= block.bytes
         return block
 
     def _forget(self, span: Span) -> Block | None:
         block = self._kept.pop(span, None)
         self._room += block.bytes if block is not None else 0
         return block
+
+    def _keep(self, span: Span, block: Block) -> None:
+        """Keep it, where there is room."""
+        if block.bytes <= self._room:
+            self._kept[span] = block
+            self._room -= block.bytes
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from st_ray.runtime.result import JobResult
 def communities_summary(result: JobResult) -> str:
     """Counts, rates, and where things lie."""
     manifest, run, about = result.manifest, result.manifest.run, result.manifest.about
-    rows, inside = about["rows"], about["rows_in_communities"]
+    rows, inside, parts = about["rows"], about["rows_in_communities"], len(manifest.entries)
     lines = {
         "rows": f"{rows:,} of {about['embeddings']}",
         "communities": f"{about['communities']:,} of {about['min_community_size']:,} rows or more, with a cosine of "
         f"{about['threshold']:g} or more to the centre",
-        "rows in one": f"{inside:,} ({percent(inside, rows)}), in {len(manifest.entries):,} parts",
+        "rows in one": f"{inside:,} ({percent(inside, rows)}), in {parts:,} part{'s' if parts > 1 else ''}",
     }
     if about["communities"]:
         lines["sizes"] = f"{about['largest']:,} the largest, {about['median']:,g} the median"
