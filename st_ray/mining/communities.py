@@ -71,22 +71,59 @@ def greedy(
         neighbours: candidates, int64 `[m]` -> their neighbours; called with each row at most once, for `CENTRES` of
             them or `LISTED` neighbours at a time.
     """
-    taken = np.zeros(len(sizes), bool)
-    found = []
-    waiting = np.flatnonzero(sizes >= min_community_size)
-    waiting = waiting[np.argsort(-sizes[waiting], kind="stable")]
-    while len(waiting):
-        room = int(np.searchsorted(np.cumsum(sizes[waiting[:CENTRES]]), LISTED, side="right"))
-        centres, waiting = np.split(waiting, [max(room, 1)])
-        lists = neighbours(centres)
-        for place, centre in enumerate(centres.tolist()):
-            members = lists[place]
-            members = members[~taken[members]]
-            if not taken[centre] and len(members) >= min_community_size:
-                taken[members] = True
-                found.append((centre, members))
-        waiting = waiting[~taken[waiting]]
+    search, found = Greedy(sizes, min_community_size), []
+    while search.decided < search.candidates:
+        found += search.round(neighbours)
     return found
+
+
+class Greedy:
+    """The pass of `greedy`, a round at a time, so that it can be left and gone on with.
+
+    Args:
+        sizes: int64 `[n]`, neighbours of each row.
+
+    Attributes:
+        taken: bool `[n]`, rows that are in a community; they need not be listed any more.
+        decided: candidates that have had their turn.
+    """
+
+    def __init__(self, sizes: np.ndarray, min_community_size: int) -> None:
+        waiting = np.flatnonzero(sizes >= min_community_size)
+        self._waiting = waiting[np.argsort(-sizes[waiting], kind="stable")]
+        self._sizes, self._least = sizes, min_community_size
+        self.taken = np.zeros(len(sizes), bool)
+        self.decided = 0
+
+    @property
+    def candidates(self) -> int:
+        """Rows that have enough neighbours."""
+        return len(self._waiting)
+
+    def go_on(self, decided: int, members: np.ndarray) -> None:
+        """Take up what another pass had decided, and the rows that it had taken, int64 `[m]`."""
+        self.taken[members] = True
+        self.decided = decided
+
+    def round(self, neighbours: Callable[[np.ndarray], Neighbourhoods]) -> list[tuple[int, np.ndarray]]:
+        """The communities of the next candidates that no community has; see `greedy`."""
+        left = self._waiting[self.decided :]
+        places = np.flatnonzero(~self.taken[left])[:CENTRES]
+        if not len(places):
+            self.decided = self.candidates
+            return []
+        room = int(np.searchsorted(np.cumsum(self._sizes[left[places]]), LISTED, side="right"))
+        places = places[: max(room, 1)]
+        lists = neighbours(left[places])
+        found = []
+        for place, centre in enumerate(left[places].tolist()):
+            members = lists[place]
+            members = members[~self.taken[members]]
+            if not self.taken[centre] and len(members) >= self._least:
+                self.taken[members] = True
+                found.append((centre, members))
+        self.decided += int(places[-1]) + 1
+        return found
 
 
 def nearest_first(
@@ -98,9 +135,12 @@ def nearest_first(
         members: int64 `[m]`.
         cosines: of pairs of ids, int64 `[m]` each: float32 `[m]`.
     """
-    others = members[members != centre]
-    scores = cosines(np.full_like(others, centre), others)
-    return [centre, *others[np.lexsort((others, -scores))].tolist()]
+    return members[nearest_order(centre, members, cosines(np.full_like(members, centre), members))].tolist()
+
+
+def nearest_order(centre: int, members: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Places of `members`, int64 `[m]`: the centre's, then others in falling order of score, ties by smaller id."""
+    return np.lexsort((members, -scores, members != centre))
 
 
 def _check(threshold: float, min_community_size: int, batch_size: int) -> None:

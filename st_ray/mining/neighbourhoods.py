@@ -139,7 +139,7 @@ def all_counts(
             counts[rest] += theirs
             progress(len(own))
 
-    with strict_products(), _single_threads(rows.given.is_cuda) as pool:
+    with strict_products(), single_threads(rows.given.is_cuda) as pool:
         for _ in pool.map(count, range(0, len(rows), strip)):
             pass
     return counts
@@ -208,7 +208,7 @@ class _Tiles:
 
 
 @contextlib.contextmanager
-def _single_threads(is_cuda: bool) -> Iterator[ThreadPoolExecutor]:
+def single_threads(is_cuda: bool) -> Iterator[ThreadPoolExecutor]:
     """Threads in which torch uses one core: as many as it has threads here, or one beside a GPU."""
     threads = torch.get_num_threads()
     try:

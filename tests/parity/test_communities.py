@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import util as peer
 
 import st_ray
+from st_ray.models.bi_encoder import BiEncoder
+from st_ray.runtime.mining.communities.job import detect_communities
+from tests.conftest import DATA
+from tests.inline_communities import communities_of, config_for, inline_job, table_of
+from tests.stores import write_store
 
 
 def clusters(rows: int, dimension: int, seed: int) -> np.ndarray:
@@ -45,3 +53,35 @@ def test_defaults_and_edges() -> None:
     for few in (embeddings[:0], embeddings[:9], embeddings[0]):
         assert st_ray.community_detection(few) == peer.community_detection(few) == []
     assert st_ray.community_detection(embeddings[0], 0.5, 1) == peer.community_detection(embeddings[0], 0.5, 1)
+
+
+@pytest.fixture(scope="module")
+def sentences(minilm: str) -> np.ndarray:
+    """Of real texts, no two of them with the same embedding."""
+    source = DATA / "stsb" / "dev.csv"
+    if not source.exists():
+        pytest.skip(f"{source} is absent")
+    with source.open(encoding="utf-8", newline="") as file:
+        texts = sorted({text for row in csv.reader(file) for text in row[:2]})
+    embeddings = BiEncoder(minilm, device="cpu").encode(texts[:1500])
+    _, first = np.unique(embeddings, axis=0, return_index=True)
+    return embeddings[np.sort(first)]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.6, 0.75, 0.85, 0.95])
+def test_the_job_on_real_texts(sentences: np.ndarray, tmp_path: Path, threshold: float) -> None:
+    threshold = clear_of(threshold, sentences)
+    store = write_store(tmp_path / "store", sentences, parts=4)
+    unit = sentences / np.linalg.norm(sentences, axis=1, keepdims=True)
+    for least in (1, 2, 3, 5, 10):
+        with inline_job(group=400, held=300, share=600, centres=64):
+            detect_communities(config_for(store, tmp_path / f"{least}", threshold=threshold, min_community_size=least))
+        found = communities_of(table_of(tmp_path / f"{least}"))
+        expected = peer.community_detection(sentences, threshold, least)
+        assert [community[0] for community in found] == [community[0] for community in expected]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert sorted(ours) == sorted(theirs)
+            # Cosines that are equal but for rounding may stand in either order.
+            scores = unit[theirs[1:]] @ unit[theirs[0]]
+            assert np.abs(scores - unit[ours[1:]] @ unit[ours[0]]).max(initial=0) < 1e-6
+        assert found or least > 2
