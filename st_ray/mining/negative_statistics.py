@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from st_ray.mining.filters import Dropped
-from st_ray.mining.formats import Mined
+from st_ray.mining.formats import Mined, rows_wanted
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,21 @@ class Report:
     missing: int
 
 
-def score_statistics(mined: Mined, output_format: str) -> tuple[Statistics, Statistics, Statistics]:
-    """Of the scores of positives, negatives, and their differences, as they stand in the table."""
+def report_of(mined: Mined, output_format: str, rows: int, candidates: int, dropped: Sequence[Dropped]) -> Report:
+    """The figures of a table of `rows` rows, whose negatives are left of `candidates`."""
     shown = mined.complete() if output_format == "n-tuple" else mined
     pair, negative = shown.triplets()
     positive, scores = mined.positive_scores[pair], shown.negatives.scores[negative]
-    return tuple(map(Statistics.of, (mined.positive_scores, scores, positive - scores)))  # type: ignore[return-value]
+    wanted = rows_wanted(mined, output_format)
+    return Report(
+        Statistics.of(mined.positive_scores),
+        Statistics.of(scores),
+        Statistics.of(positive - scores),
+        candidates,
+        tuple(dropped),
+        wanted,
+        wanted - rows,
+    )
 
 
 def render(report: Report) -> str:

@@ -20,8 +20,8 @@ from torch import Tensor
 from st_ray.mining.candidates import Candidates, QueryGroups, group, left_out, without
 from st_ray.mining.closest import closest, cross_scores, pair_scores
 from st_ray.mining.filters import Dropped, Filters, passing
-from st_ray.mining.formats import FORMATS, Layout, Mined, rows_wanted, table_names, to_table
-from st_ray.mining.negative_statistics import Report, render, score_statistics
+from st_ray.mining.formats import FORMATS, Layout, Mined, table_names, to_table
+from st_ray.mining.negative_statistics import render, report_of
 from st_ray.mining.pair_texts import column_names, corpus_texts, pair_texts
 from st_ray.mining.sampling import STRATEGIES, random, text_codes, top
 from st_ray.scoring.similarity import Similarity, similarity_of
@@ -173,6 +173,7 @@ def mine_hard_negatives(
             raise ValueError(f"{name} must be 1 or more, not {value}")
     layout = Layout(anchor, positive, output_scores)
     table_names(output_format, layout, num_negatives)
+    similarity = _similarity(model)
     filters = Filters(range_min, absolute_margin, relative_margin, max_score, min_score)
     say = print if verbose else _silent
 
@@ -188,9 +189,8 @@ def mine_hard_negatives(
     queries = _encoded(model, "query", groups.queries, query_prompt_name, query_prompt, batch_size, verbose)
     documents = _encoded(model, "document", groups.documents, corpus_prompt_name, corpus_prompt, batch_size, verbose)
     with torch.no_grad():
-        candidates, positive_scores = retrieve(
-            groups, queries.to(documents.device), documents, _similarity(model), rules, faiss_batch_size
-        )
+        queries = queries.to(documents.device)
+        candidates, positive_scores = retrieve(groups, queries, documents, similarity, rules, faiss_batch_size)
     del queries, documents
     if cross_encoder is not None:
         candidates, positive_scores = rescore(
@@ -199,11 +199,7 @@ def mine_hard_negatives(
     negatives, dropped = choose(groups, candidates, positive_scores, rules)
     mined = Mined(groups, positive_scores, negatives, num_negatives)
     table = to_table(mined, output_format, layout)
-    wanted = rows_wanted(mined, output_format)
-    report = Report(
-        *score_statistics(mined, output_format), len(candidates), tuple(dropped), wanted, wanted - len(table)
-    )
-    say(render(report))
+    say(render(report_of(mined, output_format, len(table), len(candidates), dropped)))
     return dataset_class(table)
 
 

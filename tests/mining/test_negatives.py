@@ -28,6 +28,7 @@ from st_ray.scoring.similarity import similarity_of
 from tests.mining.stub_models import StubCrossEncoder
 
 TEXTS = "abcdefghij"
+FILTERS = ("range_min", "absolute_margin", "relative_margin", "max_score", "min_score")
 Row = dict[str, Any]
 
 
@@ -141,8 +142,18 @@ def dataset_of(pairs: Sequence[tuple[str, str]]) -> Dataset:
 
 
 PAIRS = st.lists(st.tuples(st.sampled_from(TEXTS), st.sampled_from(TEXTS)), min_size=1, max_size=14)
-WHOLE = st.none() | st.sampled_from([-3.0, -1.0, 0.0, 1.0, 2.0])
-MARGINS = st.none() | st.sampled_from([0.0, 0.25, 0.5, 1.0])
+THRESHOLDS = {
+    "absolute_margin": [0.0, 0.25, 1.0],
+    "relative_margin": [0.0, 0.25, 1.0],
+    "max_score": [-1.0, 0.0, 0.25, 1.0, 2.0],
+    "min_score": [-3.0, -1.0, 0.0, 0.25],
+}
+# Few at a time, so that something is left.
+LIMITS = st.lists(
+    st.sampled_from([(name, value) for name, values in THRESHOLDS.items() for value in values]),
+    max_size=3,
+    unique_by=lambda limit: limit[0],
+).map(lambda limits: dict.fromkeys(THRESHOLDS) | dict(limits))
 ASKED = st.tuples(st.integers(0, 4), st.integers(1, 4), st.integers(0, 8)).map(
     lambda three: {"range_min": three[0], "num_negatives": three[1], "range_max": sum(three)}
 )
@@ -154,8 +165,7 @@ ASKED = st.tuples(st.integers(0, 4), st.integers(1, 4), st.integers(0, 8)).map(
     corpus=st.none() | st.lists(st.sampled_from(TEXTS), max_size=12),
     seed=st.integers(0, 2**32 - 1),
     asked=ASKED,
-    limits=st.fixed_dictionaries({"max_score": WHOLE, "min_score": WHOLE}),
-    margins=st.fixed_dictionaries({"absolute_margin": MARGINS, "relative_margin": MARGINS}),
+    limits=LIMITS,
     crossed=st.booleans(),
     include_positives=st.booleans(),
     output_format=st.sampled_from(FORMATS),
@@ -170,7 +180,6 @@ def test_equals_the_definition(
     seed: int,
     asked: dict[str, int],
     limits: dict[str, float | None],
-    margins: dict[str, float | None],
     crossed: bool,
     include_positives: bool,
     output_format: str,
@@ -181,7 +190,7 @@ def test_equals_the_definition(
 ) -> None:
     model, cross_encoder = IntegerModel(seed), StubCrossEncoder(eighths)
     output_format = "n-tuple" if include_positives else output_format
-    rules = {**asked, **limits, **margins, "include_positives": include_positives}
+    rules = {**asked, **limits, "include_positives": include_positives}
     found = mine_hard_negatives(
         dataset_of(pairs),
         model,
@@ -196,39 +205,31 @@ def test_equals_the_definition(
         seed=seed % 100,
         **rules,
     )
-    expected, counts = reference(pairs, corpus, model.score, eighths if crossed else None, rules)
-    wanted = asked["num_negatives"]
-    final = eighths if crossed else model.score
-    if strategy == "top":
-        chosen = {query: (positives, passed[:wanted]) for query, (positives, passed) in expected.items()}
-        assert found.to_list() == rows_of(chosen, final, output_format, wanted, output_scores)
-    elif output_format == "labeled-list":
-        for row in found.to_list():
-            positives, passed = expected[row["anchor"]]
-            positive, *negatives = row["positive"]
-            assert positive in positives and len(negatives) == min(wanted, len(passed))
-            assert negatives == [text for text in passed if text in negatives]
     if crossed:
         (asked_for,) = cross_encoder.calls
         assert len(asked_for) == len(set(asked_for))
+
     groups, candidates, positive_scores = scored(pairs, corpus, model, cross_encoder if crossed else None, rules)
-    _, dropped = choose(groups, candidates, positive_scores, rules_of(rules))
-    names = ("range_min", "absolute_margin", "relative_margin", "max_score", "min_score")
-    set_ones = [name for name in names if rules[name] not in (None,) and (name != "range_min" or rules[name])]
-    assert [part.name for part in dropped] == set_ones
-    assert [part.count for part in dropped] == [counts[names.index(name)] for name in set_ones]
+    sampled = rules_of({**rules, "sampling": strategy, "seed": seed % 100})
+    negatives, dropped = choose(groups, candidates, positive_scores, sampled)
+    expected, counts = reference(pairs, corpus, model.score, eighths if crossed else None, rules)
+    assert {part.name: part.count for part in dropped}.items() <= dict(zip(FILTERS, counts, strict=True)).items()
+    assert sum(part.count for part in dropped) == sum(counts)
+
+    wanted, documents = asked["num_negatives"], groups.documents.to_pylist()
+    chosen = {}
+    for place, (query, (positives, passed)) in enumerate(expected.items()):
+        texts = [documents[document] for document in negatives.document[negatives.query == place]]
+        assert texts == (passed[:wanted] if strategy == "top" else [text for text in passed if text in texts])
+        assert len(texts) == min(wanted, len(passed))
+        chosen[query] = positives, texts
+    final = eighths if crossed else model.score
+    assert found.to_list() == rows_of(chosen, final, output_format, wanted, output_scores)
 
 
-def rules_of(options: dict[str, Any], **more: Any) -> Rules:
-    filters = ("range_min", "absolute_margin", "relative_margin", "max_score", "min_score")
-    own = {name: value for name, value in options.items() if name not in filters}
-    return Rules(
-        filters=Filters(
-            **{name: options.get(name) or 0 for name in filters[:1]} | {name: options.get(name) for name in filters[1:]}
-        ),
-        **own,
-        **more,
-    )
+def rules_of(options: dict[str, Any]) -> Rules:
+    filters = {name: options[name] for name in FILTERS}
+    return Rules(filters=Filters(**filters), **{name: options[name] for name in options.keys() - filters.keys()})
 
 
 def scored(
@@ -248,7 +249,7 @@ def scored(
     pairs=PAIRS,
     seed=st.integers(0, 2**32 - 1),
     asked=ASKED,
-    margin=MARGINS,
+    margin=st.none() | st.sampled_from([0.0, 0.25]),
     crossed=st.booleans(),
     strategy=st.sampled_from(STRATEGIES),
     share=st.integers(1, 4),
