@@ -41,7 +41,7 @@ class Rules:
             text, which may be among them.
         filters: what they must satisfy, the least rank among it.
         sampling: `top` or `random`.
-        seed: of the random sample, 0 or more.
+        seed: of the random sample, from 0 to 2^64 - 1.
         include_positives: let the positives be candidates.
     """
 
@@ -55,8 +55,8 @@ class Rules:
     def __post_init__(self) -> None:
         if self.num_negatives < 1:
             raise ValueError(f"num_negatives must be 1 or more, not {self.num_negatives}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {self.seed}")
+        if not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed must be from 0 to 2^64 - 1, not {self.seed}")
         _check_name("sampling_strategy", self.sampling, STRATEGIES)
         if self.num_negatives > self.range:
             raise ValueError(

@@ -247,7 +247,7 @@ GOOD = [("a1", "p1"), ("b2", "p2")]
         ({"faiss_batch_size": 0}, ValueError, "faiss_batch_size must be 1 or more"),
         ({"sampling_strategy": "best"}, ValueError, "unknown sampling_strategy 'best'; use one of top, random"),
         ({"output_format": "pairs"}, ValueError, "unknown output_format 'pairs'"),
-        ({"seed": -1}, ValueError, "seed must be 0 or more"),
+        ({"seed": -1}, ValueError, "seed must be from 0"),
         ({"corpus": "text"}, TypeError, "corpus must be a list of texts"),
         ({"corpus": ["x", None]}, TypeError, r"corpus\[1\] is None"),
         ({"corpus": ["x", "\ud800"]}, ValueError, r"corpus\[1\] cannot be encoded"),
