@@ -1,0 +1,50 @@
+"""Choosing some of each query's candidates: the best ones, or a random sample that depends on the texts alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from st_ray.mining.candidates import Candidates, places
+from st_ray.store.embeddings import text_digests
+
+STRATEGIES = ("top", "random")
+"""Names of the ways to choose."""
+
+
+def top(candidates: Candidates, count: int) -> Candidates:
+    """The first `count` of each query."""
+    return candidates[candidates.ranks() < count]
+
+
+def random(
+    candidates: Candidates, count: int, seed: int, query_codes: np.ndarray, document_codes: np.ndarray
+) -> Candidates:
+    """`count` of each query at random without replacement, all of them where there are fewer; their order stays.
+
+    Every pair of texts has a number that a seeded hash gives it; the least numbers win. So a query's sample depends on
+    its own text and those of its candidates, not on the other queries, nor on how any of them are cut into blocks.
+
+    Args:
+        seed: 0 or more.
+        query_codes: uint64 `[m]`, of the query's text of each candidate; see `text_codes`.
+        document_codes: uint64 `[m]`, of its document's text.
+    """
+    numbers = _mixed(query_codes ^ _mixed(document_codes ^ _mixed(np.array([seed], np.uint64))))
+    order = np.lexsort((candidates.document, numbers, candidates.query))
+    return candidates[np.sort(order[places(candidates.query[order]) < count])]
+
+
+def text_codes(texts: pa.LargeStringArray, positions: np.ndarray) -> np.ndarray:
+    """The first half of the digest of the text at each position, uint64 `[m]`."""
+    some, inverse = np.unique(positions, return_inverse=True)
+    digests = text_digests(texts.take(pa.array(some)).to_pylist())
+    return np.frombuffer(digests.buffers()[1], "<u8", count=2 * len(some))[::2][inverse]
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014)."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
