@@ -1,0 +1,1 @@
+"""Mining jobs: pairs and groups of alike texts."""

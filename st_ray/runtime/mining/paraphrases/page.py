@@ -1,0 +1,82 @@
+"""The report page beside the pairs: how scores are spread, and what the best, the middle and the last pairs are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from st_ray.core.figure import BLUE, svg_figure
+from st_ray.core.page import Section, report_page
+from st_ray.runtime.mining.paraphrases.write import Survey
+from st_ray.store.manifest import Manifest
+from st_ray.store.pairs import read_pairs
+
+_SHOWN = 12
+"""Pairs of a table."""
+_LONGEST = 240
+"""Characters of a text."""
+
+
+def report(folder: str, manifest: Manifest, seen: Survey) -> bytes:
+    """The page. Raises InputError where a part cannot be read."""
+    about = manifest.about
+    recall = about["recall"]
+    by_index = f"by {about['factory']}, {about['index']}"
+    facts = {
+        "embeddings": f"{about['embeddings']}, {about['rows']:,} rows",
+        "compared": "all rows with all others" if about["index"] is None else by_index,
+        "pairs": f"{about['pairs']:,}, of the best {about['top_k']:,} of each row",
+        "rows in no pair": f"{about['rows_in_no_pair']:,}",
+    }
+    if recall and recall["recall"] is not None:
+        facts["recall"] = f"{recall['recall']:.4f}: {recall['found']:,} of {recall['pairs']:,} pairs"
+    if about["min_score"] is not None:
+        facts["least score"] = f"{about['min_score']:g}"
+    return report_page("Paraphrases", facts, list(_sections(folder, manifest, seen)) if manifest.rows else [])
+
+
+def _sections(folder: str, manifest: Manifest, seen: Survey) -> Iterator[Section]:
+    name = manifest.about["similarity"]
+    yield Section("Scores", f"{manifest.rows:,} pairs by their {name}.", picture=_histogram(seen, name))
+    middle, last = max(0, (manifest.rows - _SHOWN) // 2), max(0, manifest.rows - _SHOWN)
+    for title, begin in (("The best pairs", 0), ("Around the median", middle), ("The last pairs", last)):
+        yield Section(title, rows=_table(_pairs(folder, manifest, begin)))
+
+
+def _pairs(folder: str, manifest: Manifest, begin: int) -> pa.Table:
+    """Pairs from the one number `begin` on."""
+    tables = []
+    first = 0
+    for entry in manifest.entries:
+        low, high = max(begin - first, 0), min(begin + _SHOWN - first, entry.rows)
+        if low < high:
+            tables.append(read_pairs(folder, entry).slice(low, high - low))
+        first += entry.rows
+    return pa.concat_tables(tables)
+
+
+def _table(pairs: pa.Table) -> list[tuple[str, ...]]:
+    columns = ["score", *(("text_1", "text_2") if "text_1" in pairs.column_names else ("id_1", "id_2"))]
+    return [tuple(columns), *(tuple(_cell(row[name]) for name in columns) for row in pairs.to_pylist())]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _histogram(seen: Survey, name: str) -> bytes:
+    edges = np.linspace(seen.last, seen.best if seen.best > seen.last else seen.last + 1, len(seen.counts) + 1)
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.stairs(seen.counts, edges, fill=True, color=BLUE, alpha=0.6)
+        axes.set(xlabel=name, ylabel="pairs")
+        axes.grid(linewidth=0.3)
+
+    return svg_figure(draw)
