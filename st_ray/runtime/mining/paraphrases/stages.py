@@ -51,12 +51,15 @@ class Try:
     """A level that pairs must reach.
 
     Attributes:
-        least: the level; certain if the best pairs must reach it, else a guess.
+        least: the level.
+        certain: whether the best pairs reach it for sure; else it is a guess.
+        by_row: whether it is so low that each row needs a level of its own.
     """
 
     name: str
     least: float
-    certain: bool
+    certain: bool = False
+    by_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,14 +170,15 @@ class Mining:
         self.laps.end("guess")
         for number, level in enumerate(levels):
             if level <= lowest:
-                break
-            yield Try(f"try-{number}", level, certain=False)
-        yield Try("try-last", lowest, certain=True)
+                yield Try("try-last", lowest, certain=True)
+                return
+            yield Try(f"try-{number}", level)
+        yield Try("try-last", lowest, certain=True, by_row=True)
 
     def _row_floors(self, attempt: Try, sample: Sequence[str]) -> tuple[str, ...]:
-        """Where the levels of each block's rows lie; none but for the last try, where no other floor helps."""
+        """Where the levels of each block's rows lie, if there are any."""
         store, top_k = self.target.store, self.config.top_k
-        if not attempt.certain or len(sample_positions(store.rows, top_k)) <= top_k + 1:
+        if not attempt.by_row or len(sample_positions(store.rows, top_k)) <= top_k + 1:
             return ()
         folder, writer = self._folder("floors", {})
         meter = Meter()
