@@ -48,7 +48,7 @@ class Comparison:
 class Compare:
     """The work of an actor: a task is a pair of blocks. It keeps the blocks of the last one."""
 
-    def __init__(self, work: Comparison, threads: int, device: str, meter: MeterClient | None) -> None:
+    def __init__(self, work: Comparison, threads: int, device: str, meter: MeterClient) -> None:
         self._work = work
         self._threads = threads
         self._device = device
@@ -65,11 +65,10 @@ class Compare:
         self._kept = {number: self._kept.get(number) or self._pieces(number) for number in wanted}
         sides = [self._kept[number] for number in wanted]
         floors = Floors(work.least, self._row_floors(list(wanted)))
-        found = compare(self._triangle, sides, work.top_k, work.max_pairs, floors, self._count)
+        found = compare(self._triangle, sides, work.top_k, work.max_pairs, floors, lambda n: self._meter.add(rows=n))
         starts = [work.blocks.bounds(number)[0] for number in wanted]
         pairs = _numbered(found, work.blocks.rows_of(one), starts)
-        if self._meter is not None:
-            self._meter.flush()
+        self._meter.flush()
         return {"data": pairs_bytes(pairs), "rows": len(pairs)}
 
     def _pieces(self, number: int) -> list[Block]:
@@ -87,10 +86,6 @@ class Compare:
             return None
         levels = np.concatenate([read_array(self._work.row_floors[number]) for number in numbers])
         return torch.from_numpy(levels).to(self._device)
-
-    def _count(self, compared: int) -> None:
-        if self._meter is not None:
-            self._meter.add(rows=compared)
 
 
 def compare(

@@ -40,7 +40,7 @@ class Look:
 
     store: StoredVectors
     similarity: Similarity
-    meter: MeterClient | None
+    meter: MeterClient
 
     def __call__(self, row: Row) -> Part:
         """The part. Raises InputError for rows that cannot be compared; the first one is named."""
@@ -57,9 +57,8 @@ class Look:
         remedy = "encode that row again, or leave it out"
         self._refuse(unfit, "not finite", remedy)
         self._refuse(zero, "all zeros, which has no cosine", f"{remedy}; or use another --similarity")
-        if self.meter is not None:
-            self.meter.add(rows=last - first)
-            self.meter.flush()
+        self.meter.add(rows=last - first)
+        self.meter.flush()
         found = np.concatenate(taken)
         return Part(array_bytes(found), len(found), first)
 
@@ -98,7 +97,7 @@ class RowFloors:
     sample: Sequence[str]
     top_k: int
     threads: int
-    meter: MeterClient | None
+    meter: MeterClient
 
     def __call__(self, row: Row) -> Part:
         """The part."""
@@ -110,7 +109,6 @@ class RowFloors:
         for _, stored in self.store.blocks(first, last):
             rows = torch.from_numpy(np.array(self.store.floats(stored)))
             found.append(row_levels(triangle, rows, sample, self.top_k))
-        if self.meter is not None:
-            self.meter.add(rows=last - first)
-            self.meter.flush()
+        self.meter.add(rows=last - first)
+        self.meter.flush()
         return Part(array_bytes(np.concatenate(found)), last - first, first)

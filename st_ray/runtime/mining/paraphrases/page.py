@@ -1,4 +1,4 @@
-"""The report page beside the pairs: how scores are spread, and what the best, the middle and the last pairs are."""
+"""The report page beside the pairs: how scores are spread, and what pairs look like."""
 
 from __future__ import annotations
 
@@ -41,19 +41,24 @@ def report(folder: str, manifest: Manifest, seen: Survey) -> bytes:
 def _sections(folder: str, manifest: Manifest, seen: Survey) -> Iterator[Section]:
     name = manifest.about["similarity"]
     yield Section("Scores", f"{manifest.rows:,} pairs by their {name}.", picture=_histogram(seen, name))
-    middle, last = max(0, (manifest.rows - _SHOWN) // 2), max(0, manifest.rows - _SHOWN)
-    for title, begin in (("The best pairs", 0), ("Around the median", middle), ("The last pairs", last)):
-        yield Section(title, rows=_table(_pairs(folder, manifest, begin)))
+    first = np.arange(min(_SHOWN, manifest.rows))
+    even = np.unique(np.linspace(0, manifest.rows - 1, len(first)).astype(int))
+    for title, numbers in (
+        ("From the best to the last, in even steps", even),
+        ("The best pairs", first),
+        ("The last pairs", manifest.rows - 1 - first[::-1]),
+    ):
+        yield Section(title, rows=_table(_pairs(folder, manifest, numbers)))
 
 
-def _pairs(folder: str, manifest: Manifest, begin: int) -> pa.Table:
-    """Pairs from the one number `begin` on."""
+def _pairs(folder: str, manifest: Manifest, numbers: np.ndarray) -> pa.Table:
+    """The pairs of these numbers, which rise."""
     tables = []
     first = 0
     for entry in manifest.entries:
-        low, high = max(begin - first, 0), min(begin + _SHOWN - first, entry.rows)
-        if low < high:
-            tables.append(read_pairs(folder, entry).slice(low, high - low))
+        here = numbers[(numbers >= first) & (numbers < first + entry.rows)]
+        if len(here):
+            tables.append(read_pairs(folder, entry).take(pa.array(here - first)))
         first += entry.rows
     return pa.concat_tables(tables)
 

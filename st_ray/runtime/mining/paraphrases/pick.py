@@ -26,15 +26,14 @@ class Pick:
     tasks that compared it with something."""
 
     top_k: int
-    meter: MeterClient | None
+    meter: MeterClient
 
     def __call__(self, row: Row) -> Part:
         """The part: pairs in order. Raises InputError where a file is damaged."""
         first, last, urls = task_of(row)
         pairs = picked_by(first, last, (read_staged(url) for url in urls), self.top_k)
-        if self.meter is not None:
-            self.meter.add(rows=last - first)
-            self.meter.flush()
+        self.meter.add(rows=last - first)
+        self.meter.flush()
         return picked_part(pairs, first)
 
 
@@ -98,7 +97,7 @@ class Order:
 
     urls: Sequence[str]
     min_score: float | None
-    meter: MeterClient | None
+    meter: MeterClient
 
     def __call__(self, row: Row) -> Part:
         """The part: pairs in order, each once. Raises InputError where a file is damaged."""
@@ -106,7 +105,6 @@ class Order:
         pairs = in_order(concatenated([read_range(url, low, high) for url in self.urls]))
         if self.min_score is not None:
             pairs = pairs[pairs.scores.astype(np.float64) >= self.min_score]
-        if self.meter is not None:
-            self.meter.add(rows=len(pairs))
-            self.meter.flush()
+        self.meter.add(rows=len(pairs))
+        self.meter.flush()
         return Part(pairs_bytes(pairs), len(pairs), 0)

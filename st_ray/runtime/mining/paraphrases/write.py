@@ -30,7 +30,7 @@ class WritePairs:
     store: StoredVectors
     pairs: Slices
     keep_text: bool
-    meter: MeterClient | None
+    meter: MeterClient
 
     def __call__(self, row: Row) -> Part:
         """The part. Raises InputError where a file of the store or of the pairs is damaged."""
@@ -42,9 +42,8 @@ class WritePairs:
         rows = self.store.columns_at(names, positions if len(pairs) else np.arange(min(1, self.store.rows)))
         first_rows, second_rows = (rows.take(pa.array(side, pa.int64())) for side in np.split(places, [len(pairs)]))
         table = pairs_table(first_rows, second_rows, pa.array(pairs.scores))
-        if self.meter is not None:
-            self.meter.add(rows=len(table))
-            self.meter.flush()
+        self.meter.add(rows=len(table))
+        self.meter.flush()
         return Part(parquet_bytes(table), len(table), first)
 
 
