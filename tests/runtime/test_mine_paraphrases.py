@@ -290,7 +290,7 @@ def test_picks_that_cannot_count_are_not_put_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_few_rows(tmp_path: Path, rows: int) -> None:
     store = write_store(tmp_path / "store", vectors(rows), parts=1)
-    result = mined(tmp_path / "out", store)
+    result = mined(tmp_path / "out", store, max_pairs=10**9)
     assert [entry.rows for entry in result.manifest.entries] == [max(0, rows - 1)]
     table = table_of(result)
     assert table.schema.names == ["id_1", "id_2", "score"]
@@ -382,6 +382,7 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
         ({"embeddings": "e", "top_k": 0}, "--top-k 0 must be 1 or more"),
         ({"embeddings": "e", "max_pairs": 0}, "--max-pairs 0 must be 1 or more"),
         ({"index": "i", "ef_search": 0}, "--ef-search 0 must be 1 or more"),
+        ({"embeddings": "e", "similarity": "euclidean", "min_score": 1e-9}, "no euclidean is above 0"),
         ({"embeddings": "e", "min_score": float("nan")}, "--min-score nan is not a finite number"),
         ({"input": ("t",), "model": "m", "prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name"),
     ],

@@ -50,5 +50,5 @@ def cut_blocks(rows: int, dimension: int, top_k: int, max_pairs: int) -> Blocks:
     size = min(max(_LEAST_ROWS, -(-rows // _WISHED)), _MOST_ROWS, max(1024, _BYTES // (4 * dimension)))
     # A pair has two rows, each of which can have max_pairs or top_k of them.
     if 2 * max_pairs > _PAIRS:
-        size = min(size, max(1024, _PAIRS // (2 * min(top_k, rows))))
+        size = min(size, max(1024, _PAIRS // (2 * max(1, min(top_k, rows)))))
     return Blocks(rows, size)

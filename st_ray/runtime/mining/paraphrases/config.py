@@ -12,6 +12,9 @@ from st_ray.runtime.config import ModelConfig, ModelJobConfig, TextConfig, requi
 _OF_TEXTS = ("model", *(field.name for base in (TextConfig, ModelConfig) for field in fields(base)))
 _OF_INDEXES = ("nprobe", "ef_search", "recall_rows", "seed")
 
+_HIGHEST = {"cosine": 1.0, "euclidean": 0.0, "manhattan": 0.0}
+"""Scores that no pair exceeds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MineParaphrasesConfig(TextConfig, ModelJobConfig):
@@ -79,7 +82,18 @@ class MineParaphrasesConfig(TextConfig, ModelJobConfig):
         require_at_least(self, 0, "seed")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise ConfigError(f"--min-score {self.min_score:g} is not a finite number", "give one, or leave it out")
+        if self.similarity is not None:
+            self.check_min_score(self.similarity)
         self.check_model_flags()
+
+    def check_min_score(self, similarity: str) -> None:
+        """Raise ConfigError for a least score that no pair reaches."""
+        highest = _HIGHEST.get(similarity, math.inf)
+        if self.min_score is not None and self.min_score > highest:
+            negated = "" if similarity == "cosine" else " (distances are negated)"
+            raise ConfigError(
+                f"--min-score {self.min_score:g}: no {similarity} is above {highest:g}{negated}", "lower it"
+            )
 
     def _check_texts(self) -> None:
         self._refuse(("embeddings",), "--input names texts to encode")

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from st_ray.core.errors import ConfigError, InputError
+from st_ray.core.errors import InputError
 from st_ray.runtime.config import ModelConfig, TextConfig
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.job import encode
@@ -17,9 +17,6 @@ from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.target import Target, open_target
 from st_ray.scoring.similarity import similarity_of
 from st_ray.scoring.vectors import StoredVectors
-
-_HIGHEST = {"cosine": 1.0, "euclidean": 0.0, "manhattan": 0.0}
-"""Scores that no pair exceeds."""
 
 
 def open_rows(config: MineParaphrasesConfig, embeddings: str | None) -> Target:
@@ -31,14 +28,10 @@ def open_rows(config: MineParaphrasesConfig, embeddings: str | None) -> Target:
             texts to keep.
     """
     target = _target(config, embeddings)
-    store, name = target.store, target.similarity.name
+    store = target.store
     if store.is_binary:
         raise InputError(f"{store.folder} holds bits, not vectors to compare", "encode with --precision int8, say")
-    if config.min_score is not None and config.min_score > _HIGHEST.get(name, np.inf):
-        meaning = "" if name == "cosine" else " (distances are negated)"
-        raise ConfigError(
-            f"--min-score {config.min_score:g}: no {name} is above {_HIGHEST[name]:g}{meaning}", "lower it"
-        )
+    config.check_min_score(target.similarity.name)
     if config.keep_text:
         store.columns_at(["text"], np.arange(min(1, store.rows)))
     return target

@@ -7,12 +7,12 @@ made of its score and its first row, so that any range of keys can be cut out of
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from st_ray.core.pairs import Pairs
+from st_ray.core.pairs import Pairs, concatenated
 from st_ray.store import fs
 from st_ray.store.readers.files import open_table, reading
 
@@ -107,7 +107,7 @@ class Slices:
         most: pairs at most; those behind are left out.
     """
 
-    def __init__(self, files: list[tuple[str, int]], most: int) -> None:
+    def __init__(self, files: Sequence[tuple[str, int]], most: int) -> None:
         self._files = files
         self._ends = np.cumsum([0, *(count for _, count in files)])
         self.count = min(most, int(self._ends[-1]))
@@ -124,8 +124,4 @@ class Slices:
 
     def last(self) -> Pairs:
         """The last pair; none if there is none."""
-        return next(self.parts(self.count - 1, self.count)) if self.count else Pairs(*_none())
-
-
-def _none() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        return concatenated(list(self.parts(max(0, self.count - 1), self.count)))
