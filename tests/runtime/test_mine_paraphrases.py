@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -40,6 +42,7 @@ from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
 from st_ray.store.output import OutputFolder, Writer
 from st_ray.store.pairs import read_pairs
+from tests.conftest import ROOT
 from tests.inline_ray import inline_ray
 from tests.mining.brute_force import NAMES, brute_force, scores_of
 from tests.stores import vectors, write_store
@@ -390,6 +393,17 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
 def test_flags_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         MineParaphrasesConfig(output="o", **changes)
+
+
+def test_bad_flags_do_not_even_load_ray() -> None:
+    script = (
+        "import sys; from jobs.mine_paraphrases import main\n"
+        "try: main()\nfinally: assert not {'ray', 'torch'} & set(sys.modules)"
+    )
+    flags = ["--embeddings", "e", "--output", "o", "--top-k", "0"]
+    done = subprocess.run([sys.executable, "-c", script, *flags], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "AssertionError" in done.stderr) == (2, False)
+    assert done.stderr.startswith("error: --top-k 0 must be 1 or more")
 
 
 def test_the_report(tmp_path: Path) -> None:
