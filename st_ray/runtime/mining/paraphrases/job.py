@@ -15,7 +15,7 @@ from st_ray.runtime.mining.paraphrases.recall import true_pairs
 from st_ray.runtime.mining.paraphrases.source import encode_texts, open_rows
 from st_ray.runtime.mining.paraphrases.staged import Slices
 from st_ray.runtime.mining.paraphrases.stages import Mining
-from st_ray.runtime.mining.paraphrases.write import Survey, count_found, survey
+from st_ray.runtime.mining.paraphrases.write import PART_PAIRS, Survey, count_found, survey
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.target import Target
@@ -112,6 +112,7 @@ def _lineage(config: MineParaphrasesConfig, named: Target | None) -> Lineage:
         "max_pairs": config.max_pairs,
         "min_score": config.min_score,
         "keep_text": config.keep_text,
+        "part_pairs": PART_PAIRS,
         **measured,
     }
 

@@ -25,7 +25,7 @@ from st_ray.runtime.mining.paraphrases.blocks import Blocks
 from st_ray.runtime.mining.paraphrases.compare import Compare, Comparison, compared_part
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
 from st_ray.runtime.mining.paraphrases.look import Look, RowFloors, guess, sample_positions
-from st_ray.runtime.mining.paraphrases.pick import Order, Pick, ranges
+from st_ray.runtime.mining.paraphrases.pick import RANGE_PAIRS, Order, Pick, ranges
 from st_ray.runtime.mining.paraphrases.staged import SUFFIX, Slices
 from st_ray.runtime.mining.paraphrases.write import PART_PAIRS, WritePairs
 from st_ray.runtime.pipeline import Row
@@ -267,7 +267,7 @@ class Mining:
             noun="pairs",
         )
         name = f"{name}/order"
-        folder, writer = self._folder(name, {})
+        folder, writer = self._folder(name, {"range_pairs": RANGE_PAIRS})
         placed = _placed(writer, self._run(name, stage, folder, writer, meter))
         return Slices([(url, entry.rows) for url, entry in placed], config.max_pairs)
 
