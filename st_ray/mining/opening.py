@@ -28,20 +28,35 @@ def guesses(triangle: Triangle, rows: Tensor, top_k: int, max_pairs: int) -> Ite
     n = len(rows)
     rng = np.random.default_rng(n)
     others = _sample(rng, n, _SAMPLE)
-    asked = rng.choice(others, min(_ASKED, len(others)), replace=False)
-    values = triangle.rough(*(triangle.block(_taken(rows, some), 0) for some in (asked, others))).cpu().numpy()
-    values[np.arange(len(asked)), np.searchsorted(others, asked)] = -np.inf
+    asked = np.searchsorted(others, rng.choice(others, min(_ASKED, len(others)), replace=False))
+    for level in guessed_levels(triangle, _taken(rows, others), asked, n, top_k, max_pairs):
+        yield Floors(level)
+    yield Floors(rows=_row_floors(triangle, rows, top_k, rng))
+
+
+def guessed_levels(
+    triangle: Triangle, sample: Tensor, asked: np.ndarray, rows: int, top_k: int, max_pairs: int
+) -> Iterator[float]:
+    """Levels that the best `max_pairs` pairs of `rows` rows hopefully reach, falling; none where nearly all count.
+
+    Args:
+        sample: `[m, d]`, drawn from all rows.
+        asked: int64 `[q]`, the places in it of the rows that are compared with all of it.
+    """
+    others = len(sample)
+    some = sample.index_select(0, torch.from_numpy(asked).to(sample.device))
+    values = triangle.rough(triangle.block(some, 0), triangle.block(sample, 0)).cpu().numpy()
+    values[np.arange(len(asked)), asked] = -np.inf
     # Each row picks at most top_k others, a share of whom is in the sample.
-    share = len(others) / n
-    picked = min(math.ceil(top_k * share), len(others) - 1)
-    values = np.partition(values, len(others) - picked, axis=1)[:, len(others) - picked :].ravel()
-    expected = 2 * max_pairs * share * len(asked) / n
+    share = others / rows
+    picked = min(math.ceil(top_k * share), others - 1)
+    values = np.partition(values, others - picked, axis=1)[:, others - picked :].ravel()
+    expected = 2 * max_pairs * share * len(asked) / rows
     for surplus in (1.15, 3.0):
         rank = int(surplus * expected + 4 * math.sqrt(expected) + 16)
         if rank >= len(values):
             break
-        yield Floors(float(np.partition(values, len(values) - rank)[len(values) - rank]))
-    yield Floors(rows=_row_floors(triangle, rows, top_k, rng))
+        yield float(np.partition(values, len(values) - rank)[len(values) - rank])
 
 
 def late_copies(blocks: Sequence[Block], top_k: int) -> Tensor | None:
@@ -72,12 +87,22 @@ def _row_floors(triangle: Triangle, rows: Tensor, top_k: int, rng: np.random.Gen
         return None
     others = _sample(rng, n, size)
     sample = triangle.block(_taken(rows, others), 0)
+    return torch.from_numpy(row_levels(triangle, rows, sample, top_k)).to(rows.device)
+
+
+def row_levels(triangle: Triangle, rows: Tensor, sample: Block, top_k: int) -> np.ndarray:
+    """Levels that the best `top_k` others of each row reach, float64 `[n]`: those of the best of the sample.
+
+    Args:
+        rows: `[n, d]`.
+        sample: more than `top_k` + 1 rows.
+    """
     found = []
-    for start in range(0, n, _AT_A_TIME):
+    for start in range(0, len(rows), _AT_A_TIME):
         values = triangle.rough(triangle.block(rows[start : start + _AT_A_TIME], start), sample).cpu().numpy()
         # One more, since a row may be in the sample itself.
-        found.append(np.partition(values, len(others) - top_k - 1, axis=1)[:, len(others) - top_k - 1])
-    return torch.from_numpy(np.concatenate(found)).double().to(rows.device)
+        found.append(np.partition(values, len(sample) - top_k - 1, axis=1)[:, len(sample) - top_k - 1])
+    return np.concatenate(found).astype(np.float64)
 
 
 def _sample(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
