@@ -105,7 +105,7 @@ def inline_job(
             ray_session=lambda *_, **__: nullcontext(),
             data_context=lambda *_: None,
             cluster_can_grow=lambda: False,
-            _keep_bytes=lambda *_: keep_bytes,
+            keep_bytes=lambda *_: keep_bytes,
             _progress=lambda *_: nullcontext(),
             PART_ROWS=part_rows,
             NOTE_SECONDS=note_seconds,

@@ -87,7 +87,7 @@ def picks(pairs: Pairs, k: int) -> Picks:
     place = np.concatenate([ones, others])
     row = np.concatenate([pairs.first[ones], pairs.second[others]])
     partner = np.concatenate([pairs.second[ones], pairs.first[others]])
-    order = _by_row(row, pairs.scores[place], partner)
+    order = by_row(row, pairs.scores[place], partner)
     place, row = place[order], row[order]
     full = np.flatnonzero(crowded)
     begins = np.searchsorted(row, full)
@@ -96,17 +96,21 @@ def picks(pairs: Pairs, k: int) -> Picks:
     return Picks(counts, full, pairs.scores[place[begins + k - 1]])
 
 
-def _by_row(row: np.ndarray, scores: np.ndarray, partner: np.ndarray) -> np.ndarray:
+def by_row(row: np.ndarray, scores: np.ndarray, partner: np.ndarray) -> np.ndarray:
     """The order by row, then falling score, then partner; rows are below 2^32. Sorting one number is fastest."""
-    bits = (scores + np.float32(0)).view(np.uint32)  # 0 in place of -0
-    falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))
-    keys = row.astype(np.uint64) << np.uint64(32) | falling
+    keys = row.astype(np.uint64) << np.uint64(32) | falling(scores)
     order = np.argsort(keys)
     keys = keys[order]
     equal = keys[1:] == keys[:-1]
     tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
     order[tied] = order[tied][np.lexsort((partner[order[tied]], keys[tied]))]
     return order
+
+
+def falling(scores: np.ndarray) -> np.ndarray:
+    """Scores float32 as uint32 in the opposite order; equal ones are equal."""
+    bits = (scores + np.float32(0)).view(np.uint32)  # 0 in place of -0
+    return np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))
 
 
 def safe_floor(scores: np.ndarray, counts: np.ndarray, max_pairs: int) -> float:

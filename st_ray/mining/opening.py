@@ -18,9 +18,10 @@ from st_ray.scoring.triangle import Block, Floors, Triangle
 _ASKED = 1024
 _SAMPLE = 8192
 """Rows of the sample that are compared, and what with."""
-_SPREAD = 16
-"""Rows of which one is in the sample that rows have their own floors from."""
-_AT_A_TIME = 1024
+_COST = 200
+"""Of scoring a pair exactly, in comparisons with a row of a sample."""
+_VALUES = 1 << 24
+"""Comparisons at a time."""
 
 
 def guesses(triangle: Triangle, rows: Tensor, top_k: int, max_pairs: int) -> Iterator[Floors]:
@@ -81,13 +82,17 @@ def late_copies(blocks: Sequence[Block], top_k: int) -> Tensor | None:
 
 def _row_floors(triangle: Triangle, rows: Tensor, top_k: int, rng: np.random.Generator) -> Tensor | None:
     """Levels that the best `top_k` others of each row reach, float64 `[n]`: those of the best in a sample."""
-    n = len(rows)
-    size = max(8 * top_k, n // _SPREAD)
-    if size >= n:
+    size = level_sample(len(rows), top_k)
+    if size <= top_k + 1:
         return None
-    others = _sample(rng, n, size)
+    others = _sample(rng, len(rows), size)
     sample = triangle.block(_taken(rows, others), 0)
     return torch.from_numpy(row_levels(triangle, rows, sample, top_k)).to(rows.device)
+
+
+def level_sample(rows: int, top_k: int) -> int:
+    """How many rows levels are best found by: twice as many cost twice as much, and leave half as many pairs."""
+    return min(rows, math.isqrt(_COST * top_k * rows))
 
 
 def row_levels(triangle: Triangle, rows: Tensor, sample: Block, top_k: int) -> np.ndarray:
@@ -98,8 +103,9 @@ def row_levels(triangle: Triangle, rows: Tensor, sample: Block, top_k: int) -> n
         sample: more than `top_k` + 1 rows.
     """
     found = []
-    for start in range(0, len(rows), _AT_A_TIME):
-        values = triangle.rough(triangle.block(rows[start : start + _AT_A_TIME], start), sample).cpu().numpy()
+    some = max(1, _VALUES // len(sample))
+    for start in range(0, len(rows), some):
+        values = triangle.rough(triangle.block(rows[start : start + some], start), sample).cpu().numpy()
         # One more, since a row may be in the sample itself.
         found.append(np.partition(values, len(sample) - top_k - 1, axis=1)[:, len(sample) - top_k - 1])
     return np.concatenate(found).astype(np.float64)

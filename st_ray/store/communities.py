@@ -13,12 +13,10 @@ A community may go on in the next part.
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from st_ray.core.errors import InputError
-from st_ray.store import fs
 from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
-from st_ray.store.readers.files import reading
+from st_ray.store.tables import read_table
 
 KIND = "communities"
 
@@ -47,10 +45,4 @@ def open_communities(folder: str) -> Manifest:
 
 def read_communities(folder: str, entry: ShardEntry) -> pa.Table:
     """One part. Raises InputError where it is missing, cut short or damaged; it is named."""
-    url = fs.join(folder, "data", entry.name)
-    filesystem, path = fs.open_fs(url)
-    with reading(url), filesystem.open(path, "rb") as file:
-        table = pq.read_table(file)
-    if len(table) != entry.rows:
-        raise InputError(f"{url} has {len(table)} rows, its manifest says {entry.rows}", "detect them again")
-    return table
+    return read_table(folder, entry, "detect them again")

@@ -8,12 +8,10 @@ text_1, text_2  string, where texts were asked for
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from st_ray.core.errors import InputError
-from st_ray.store import fs
 from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
-from st_ray.store.readers.files import reading
+from st_ray.store.tables import read_table
 
 KIND = "pairs"
 
@@ -42,10 +40,4 @@ def open_pairs(folder: str) -> Manifest:
 
 def read_pairs(folder: str, entry: ShardEntry) -> pa.Table:
     """One part. Raises InputError where it is missing, cut short or damaged; it is named."""
-    url = fs.join(folder, "data", entry.name)
-    filesystem, path = fs.open_fs(url)
-    with reading(url), filesystem.open(path, "rb") as file:
-        table = pq.read_table(file)
-    if len(table) != entry.rows:
-        raise InputError(f"{url} has {len(table)} pairs, its manifest says {entry.rows}", "mine them again")
-    return table
+    return read_table(folder, entry, "mine them again")

@@ -44,7 +44,7 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
     with (
         patch.multiple(triangle, TILE={"cpu": (3, 10), "cuda": (3, 10)}, _CHUNK=4, _PAIRS=7),
         patch.multiple(collector, _WAITING=1, _FEW=5),
-        patch.multiple(opening, _ASKED=6, _SAMPLE=12, _SPREAD=3, _AT_A_TIME=5),
+        patch.multiple(opening, _ASKED=6, _SAMPLE=12, _COST=3, _VALUES=50),
         patch.multiple(paraphrases, _BLOCK=8, _SCORES=40),
     ):
         yield

@@ -16,7 +16,7 @@ import pytest
 import ray
 
 from st_ray import community_detection
-from st_ray.core.errors import OutputError, ShardError
+from st_ray.core.errors import InputError, OutputError
 from st_ray.runtime.mining.communities.holders import start_holders
 from st_ray.runtime.mining.communities.job import detect_communities
 from st_ray.runtime.mining.communities.summary import communities_summary
@@ -103,7 +103,7 @@ def test_an_actor_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_rows_that_are_not_finite(tmp_path: Path) -> None:
     rows = ROWS.copy()
     rows[1203, 5] = np.inf
-    with pytest.raises(ShardError, match=r"the embedding of 'd1203' in .*store is not finite"):
+    with pytest.raises(InputError, match=r"store: the embedding of 'd1203' is not finite \(such rows: 1\)"):
         detect_communities(config_for(write_store(tmp_path / "store", rows), tmp_path / "out", actors="1"))
 
 

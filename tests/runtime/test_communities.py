@@ -238,12 +238,12 @@ def test_pairs_of_groups() -> None:
     assert cut_pairs(0) == []
 
 
-@pytest.mark.parametrize(("value", "what"), [(np.nan, "is not finite"), (0.0, "is all zeros, so it has no cosine")])
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "is not finite"), (0.0, "is all zeros, which has no cosine")])
 def test_rows_without_a_cosine_are_named(tmp_path: Path, value: float, what: str) -> None:
     rows = vectors(300)
     rows[[104, 107]] = value
     store = write_store(tmp_path / "store", rows)
-    named = rf"embedding of 'd104' in .*store {what} \(such embeddings among the 37 rows from row 75 on: 2\)"
+    named = rf"store: the embedding of 'd104' {what} \(such rows: 2\)"
     with inline_job(**CUT), pytest.raises(InputError, match=named):
         detect_communities(config_for(store, tmp_path / "out", **FLAGS))
 

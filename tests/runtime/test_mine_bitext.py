@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from st_ray import mine_bitext as in_memory
 from st_ray.core.errors import InputError
 from st_ray.mining.bitext import MARGINS, RETRIEVALS, BitextPairs
+from st_ray.runtime.mining import check
 from st_ray.runtime.mining.bitext import job, staging
 from st_ray.runtime.mining.bitext.config import MineBitextConfig
 from st_ray.runtime.mining.bitext.report import PAGE, outline_of
@@ -155,7 +156,7 @@ def test_any_cut_and_any_interruption_give_what_is_found_in_memory(
     with tempfile.TemporaryDirectory() as folder, inline(actors, pages=False) as start:
         with (
             mock.patch("st_ray.store.embeddings.ROW_GROUP_ROWS", group_rows),
-            mock.patch.object(job, "_CHECKED_ROWS", 3),
+            mock.patch.object(check, "_ROWS", 3),
         ):
             for name, side, count in zip(("source", "target"), embeddings, parts, strict=True):
                 write_store(
@@ -318,9 +319,9 @@ def test_stores_of_next_to_nothing(tmp_path: Path, rows: tuple[int, int]) -> Non
 @pytest.mark.parametrize(
     ("side", "value", "precision", "message"),
     [
-        ("source", np.nan, "float32", r"source: the embedding of 'd17' is not finite; there are 3 such rows"),
-        ("target", -np.inf, "float16", r"target: the embedding of 'd17' is not finite; there are 3 such rows"),
-        ("target", 0, "float32", r"target: the embedding of 'd17' is all zeros, .*; there are 3 such rows"),
+        ("source", np.nan, "float32", r"source: the embedding of 'd17' is not finite \(such rows: 3\)"),
+        ("target", -np.inf, "float16", r"target: the embedding of 'd17' is not finite \(such rows: 3\)"),
+        ("target", 0, "float32", r"target: the embedding of 'd17' is all zeros, .* \(such rows: 3\)"),
     ],
 )
 def test_rows_without_a_cosine_are_found_before_any_search(
@@ -331,7 +332,7 @@ def test_rows_without_a_cosine_are_found_before_any_search(
         if name == side:
             embeddings[[17, 30, 39]] = value
         write_store(tmp_path / name, embeddings, precision=precision)
-    with inline() as start, mock.patch.object(job, "_CHECKED_ROWS", 9), pytest.raises(InputError, match=message):
+    with inline() as start, mock.patch.object(check, "_ROWS", 9), pytest.raises(InputError, match=message):
         mined(tmp_path)
     assert not start.called
     assert not (tmp_path / "out" / "run.json").exists()

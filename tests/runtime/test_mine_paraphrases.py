@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from st_ray.core.errors import ConfigError, InputError, OutputError
 from st_ray.core.pairs import Pairs, concatenated
 from st_ray.mining.paraphrases import mine
-from st_ray.runtime.mining.paraphrases import blocks, compare, job, look, pick, staged, stages
+from st_ray.runtime.mining.paraphrases import blocks, compare, job, pick, staged, stages
+from st_ray.runtime.mining.paraphrases import sample as sample_stage
 from st_ray.runtime.mining.paraphrases.blocks import Blocks, cut_blocks
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
 from st_ray.runtime.mining.paraphrases.job import mine_paraphrases
@@ -112,7 +113,7 @@ def small_pieces(block: int, piece: int, batch: int, sample: int) -> Iterator[No
         mock.patch.multiple(compare, _ROWS=piece, _WAITING=2 * piece),
         mock.patch.multiple(staged, BATCH=batch),
         mock.patch.multiple(pick, BATCH=batch, RANGE_PAIRS=3 * batch),
-        mock.patch.multiple(look, _LEAST_SAMPLE=sample, _ASKED=sample),
+        mock.patch.multiple(sample_stage, _LEAST_SAMPLE=sample, _ASKED=sample),
         mock.patch.multiple(stages, PART_PAIRS=2 * batch),
     ):
         yield
@@ -317,7 +318,7 @@ def test_it_goes_on_where_it_was_cut_short(tmp_path: Path) -> None:
             mined(out, store, top_k=5)
         before = parts()
         gone = [f"staging/try-last/{name}/data/part-00001.arrow" for name in ("compare", "pick")]
-        gone += ["staging/look/data/part-00002.npy", "data/part-00001.parquet"]
+        gone += ["staging/sample/data/part-00000.npy", "data/part-00001.parquet"]
         for name in gone:
             (out / name).unlink()
         with mock.patch.object(OutputFolder, "finish", stop), pytest.raises(KeyboardInterrupt):
@@ -339,12 +340,12 @@ def test_rows_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
     embeddings[[50, 52, 80], 3] = np.nan, np.inf, np.nan
     store = write_store(tmp_path / "broken", embeddings)
     with small_pieces(40, 11, 50, 40):
-        with pytest.raises(InputError, match=r"broken: the embedding of 'd50' is not finite \(2 such rows"):
+        with pytest.raises(InputError, match=r"broken: the embedding of 'd50' is not finite \(such rows: 3\)"):
             mined(tmp_path / "out", store)
         zeros = vectors(90)
         zeros[[41, 7]] = 0
         store = write_store(tmp_path / "zeros", zeros)
-        with pytest.raises(InputError, match=r"embedding of 'd7' is all zeros, which has no cosine \(1 such"):
+        with pytest.raises(InputError, match=r"embedding of 'd7' is all zeros, which has no cosine \(such rows: 2\)"):
             mined(tmp_path / "zero", store)
         assert mined(tmp_path / "dot", store, similarity="dot").manifest.rows > 0
 

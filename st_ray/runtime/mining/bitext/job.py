@@ -15,14 +15,8 @@ from st_ray.runtime.meter import Meter
 from st_ray.runtime.mining.bitext.config import MineBitextConfig
 from st_ray.runtime.mining.bitext.report import PAGE, Outline, bitext_page, outline_of
 from st_ray.runtime.mining.bitext.staging import SUFFIX
-from st_ray.runtime.mining.bitext.steps import (
-    FAULTS,
-    ChoosePairs,
-    FindNearest,
-    WritePairs,
-    count_faults,
-    row_ranges,
-)
+from st_ray.runtime.mining.bitext.steps import ChoosePairs, FindNearest, WritePairs
+from st_ray.runtime.mining.check import check_rows, row_ranges
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
@@ -44,8 +38,6 @@ from st_ray.store.pairs import KIND
 _FORWARD, _BACKWARD, _CHOOSE = "forward", "backward", "choose"
 _IN_FLIGHT = 3
 """Shards at once: one that the actors work on, one that waits for them, one that is read or written."""
-_CHECKED_ROWS = 1 << 18
-"""Rows that one task looks at."""
 _NOBODY = SearchPool((), np.zeros(1, np.int64), ())
 
 
@@ -132,19 +124,12 @@ class _Run:
 
     def check_rows(self) -> None:
         """Raise InputError, and leave no output behind, where a row of a store has no cosine."""
-        for store in (self.source, self.target):
-            calls = [(store, *rows) for rows in row_ranges(store.rows, _CHECKED_ROWS)]
-            found = [result_of(ref) for (ref,) in spread(count_faults, calls, 1)]
-            for number, fault in enumerate(FAULTS):
-                count = sum(int(counted[number, 0]) for counted in found)
-                if count:
-                    first = min(int(counted[number, 1]) for counted in found)
-                    identity = store.ids(first, first + 1)[0].as_py()
-                    self.output.clear()  # so that the next try, with mended stores, is not refused for its lineage
-                    raise InputError(
-                        f"{store.folder}: the embedding of {identity!r} {fault}; there are {count:,} such rows",
-                        "mend or leave out their texts, and encode them again",
-                    )
+        try:
+            for store in (self.source, self.target):
+                check_rows(store, cosine=True)
+        except InputError:
+            self.output.clear()  # so that the next try, with mended stores, is not refused for its lineage
+            raise
 
     def nearest(self, name: str, asking: StoredVectors, searched: StoredVectors) -> _Staged:
         """The neighbours, among the rows of `searched`, of each row of `asking`."""

@@ -23,30 +23,7 @@ from st_ray.store.embeddings import parquet_bytes
 from st_ray.store.output import Part
 from st_ray.store.pairs import pairs_table
 
-FAULTS = ("is not finite", "is all zeros, which has no cosine")
-"""What keeps a row from being compared."""
 _NO_PAIRS = BitextPairs(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
-
-
-def row_ranges(rows: int, most: int) -> list[tuple[int, int]]:
-    """First row and the one after the last of shards of `most` rows; the last one may be shorter."""
-    return [(first, min(first + most, rows)) for first in range(0, rows, most)]
-
-
-def count_faults(store: StoredVectors, first: int, last: int) -> list[np.ndarray]:
-    """How many of the rows have each of the `FAULTS`, and the position of the first one: int64 `[2, 2]`.
-
-    Memory: a row group. Raises InputError where a part of the store is missing or damaged.
-    """
-    found = np.array([[0, store.rows]] * len(FAULTS))
-    for position, rows in store.blocks(first, last):
-        floats = store.floats(rows)
-        finite = np.isfinite(floats).all(axis=1)
-        for fault, bad in enumerate((~finite, ~floats.any(axis=1))):
-            if bad.any():
-                found[fault, 0] += bad.sum()
-                found[fault, 1] = min(found[fault, 1], position + bad.argmax())
-    return [found]
 
 
 @dataclass(frozen=True)

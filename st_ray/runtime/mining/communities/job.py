@@ -12,6 +12,7 @@ from st_ray.core.errors import InputError
 from st_ray.runtime import pipeline
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import ELAPSED, Meter
+from st_ray.runtime.mining.check import check_rows
 from st_ray.runtime.mining.communities.config import DetectCommunitiesConfig
 from st_ray.runtime.mining.communities.count import CountPair, Pair, cut_pairs, finish_counts, tally
 from st_ray.runtime.mining.communities.group import Group, decided, noted
@@ -19,7 +20,7 @@ from st_ray.runtime.mining.communities.holders import start_holders, units
 from st_ray.runtime.mining.communities.page import PAGE, report
 from st_ray.runtime.mining.communities.parts import PART_ROWS, WritePart, order, part_count
 from st_ray.runtime.progress import Progress, Snapshot
-from st_ray.runtime.resources import TASK_CPUS, ActorPlan, Node, cluster_can_grow, cluster_nodes, plan_actors
+from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_can_grow, cluster_nodes, keep_bytes, plan_actors
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.shuffle import spread
@@ -35,7 +36,6 @@ from st_ray.store.output import STAGING, OutputFolder, Writer
 NOTE_SECONDS = 10.0
 """Work of the greedy pass that is lost, at most, with its task."""
 _ACTOR_BYTES = 2 << 30
-_KEEP_SHARE = 0.25
 _COUNTS, _FOUND = "counts", "found"
 
 
@@ -74,6 +74,8 @@ def detect_communities(config: DetectCommunitiesConfig, session: ExitStack | Non
         data_context(config.debug)
         laps.end("Ray")
         run = _Run(config, store, output, lock)
+        run.check_rows()
+        laps.end("check")
         counted, files = run.count()
         laps.end("count")
         grouped = run.group(files)
@@ -148,6 +150,14 @@ class _Run:
     output: OutputFolder
     lock: OutputLock
 
+    def check_rows(self) -> None:
+        """Raise InputError, and leave no output behind, where a row has no cosine."""
+        try:
+            check_rows(self.store, cosine=True)
+        except InputError:
+            self.output.clear()  # so that the next try, with a mended store, is not refused for its lineage
+            raise
+
     def count(self) -> tuple[StageResult, list[tuple[str, Pair]]]:
         """The neighbours of each row, as a file for each pair of groups: an output of its own that is staged."""
         config, store = self.config, self.store
@@ -185,7 +195,7 @@ class _Run:
     def _decide(self, sizes: Any, candidates: int, folder: OutputFolder, writer: Writer) -> int:
         """Run the greedy pass over what is left, `candidates`; `sizes` is a reference."""
         plan, meter = self._plan(units(self.store.rows)), Meter()
-        holders = start_holders(self.store, self.config.threshold, plan, _keep_bytes(plan, cluster_nodes()))
+        holders = start_holders(self.store, self.config.threshold, plan, keep_bytes(plan, cluster_nodes()))
         try:
             group = Group(holders, self.config.min_community_size, folder, writer, NOTE_SECONDS, meter.client())
             with _progress(candidates, meter):
@@ -233,14 +243,6 @@ class _Run:
 
 def _device(plan: ActorPlan) -> str:
     return "cuda" if plan.gpus else "cpu"
-
-
-def _keep_bytes(plan: ActorPlan, nodes: Sequence[Node]) -> int:
-    """Memory of an actor for its rows."""
-    smallest = min((node for node in nodes if node.cpus), key=lambda node: node.memory, default=None)
-    if smallest is None:
-        return 0
-    return int(_KEEP_SHARE * smallest.memory / max(1, smallest.cpus // plan.cpus))
 
 
 def _progress(candidates: int, meter: Meter) -> Any:

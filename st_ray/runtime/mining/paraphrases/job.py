@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from st_ray.core.errors import StRayError
+from st_ray.core.errors import InputError, StRayError
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.encode.steps import EncoderLoader
+from st_ray.runtime.mining.check import check_rows
 from st_ray.runtime.mining.paraphrases.blocks import cut_blocks
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
 from st_ray.runtime.mining.paraphrases.page import report
@@ -77,6 +78,8 @@ def mine_paraphrases(
         data_context(config.debug)
         laps.end("Ray")
         store = target.store
+        _check(config, target, output)
+        laps.end("check")
         blocks = cut_blocks(store.rows, store.dimension, config.top_k, config.max_pairs)
         mining = Mining(config, target, blocks, output, lock, laps, {})
         pairs = mining.compared() if target.index is None else mining.asked()
@@ -115,6 +118,16 @@ def _lineage(config: MineParaphrasesConfig, named: Target | None) -> Lineage:
         "part_pairs": PART_PAIRS,
         **measured,
     }
+
+
+def _check(config: MineParaphrasesConfig, target: Target, output: OutputFolder) -> None:
+    """Raise InputError where a row cannot be compared; of a given store, no output is left behind."""
+    try:
+        check_rows(target.store, cosine=target.similarity.normalized)
+    except InputError:
+        if not config.input:
+            output.clear()  # so that the next try, with a mended store, is not refused for its lineage
+        raise
 
 
 def _recall(config: MineParaphrasesConfig, target: Target, pairs: Slices) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from st_ray.core.pairs import Pairs, canonical, concatenated
+from st_ray.core.pairs import Pairs, by_row, canonical, concatenated
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.mining.paraphrases.staged import BATCH, heads_of, in_order, pairs_bytes, read_range, read_staged
 from st_ray.runtime.pipeline import Row, task_of
@@ -56,7 +56,7 @@ def picked_by(first: int, last: int, found: Iterable[Pairs], k: int) -> Pairs:
             row = np.concatenate([row, own[ours]])
             partner = np.concatenate([partner, other[ours]])
             score = np.concatenate([score, pairs.scores[ours]])
-        order = np.lexsort((partner, -score, row))
+        order = by_row(row, score, partner)
         row, partner, score = row[order], partner[order], score[order]
         rank = np.arange(len(row)) - np.searchsorted(row, np.arange(first, last))[row - first]
         row, partner, score = row[rank < k], partner[rank < k], score[rank < k]

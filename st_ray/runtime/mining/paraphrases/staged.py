@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from st_ray.core.pairs import Pairs, concatenated
+from st_ray.core.pairs import Pairs, concatenated, falling
 from st_ray.store import fs
 from st_ray.store.readers.files import open_table, reading
 
@@ -24,9 +24,7 @@ _HEADS = b"keys of the first pairs"
 
 def order_keys(pairs: Pairs) -> np.ndarray:
     """uint64 `[m]`, rising with falling scores, then with the first rows, which are below 2^32."""
-    bits = (pairs.scores + np.float32(0)).view(np.uint32)  # the sum makes one of the two zeros
-    descending = np.where(bits >> 31, bits, ~bits & 0x7FFFFFFF).astype(np.uint64)  # floats in the order of integers
-    return (descending << np.uint64(32)) | pairs.first.astype(np.uint64)
+    return (falling(pairs.scores).astype(np.uint64) << np.uint64(32)) | pairs.first.astype(np.uint64)
 
 
 def in_order(pairs: Pairs) -> Pairs:

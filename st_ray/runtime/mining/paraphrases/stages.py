@@ -1,6 +1,6 @@
 """From rows to pairs in order, stage by stage, each in a folder of its own that is staged.
 
-look      every row is checked, and some are kept as a sample
+sample    some rows are copied, by which floors are guessed
 floors    (last try) levels that the best others of each row reach
 compare   the pairs of two blocks that may matter          or    ask    the picks of rows, by an index
 pick      the picks of the rows of a block
@@ -24,8 +24,8 @@ from st_ray.runtime.mining.paraphrases.ask import ASKED_ROWS, Ask
 from st_ray.runtime.mining.paraphrases.blocks import Blocks
 from st_ray.runtime.mining.paraphrases.compare import Compare, Comparison, compared_part
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
-from st_ray.runtime.mining.paraphrases.look import Look, RowFloors, guess, sample_positions
 from st_ray.runtime.mining.paraphrases.pick import RANGE_PAIRS, Order, Pick, ranges
+from st_ray.runtime.mining.paraphrases.sample import KeepSample, RowFloors, guess, sample_positions
 from st_ray.runtime.mining.paraphrases.staged import SUFFIX, Slices
 from st_ray.runtime.mining.paraphrases.write import PART_PAIRS, WritePairs
 from st_ray.runtime.pipeline import Row
@@ -44,6 +44,9 @@ from st_ray.store.output import STAGING, OutputFolder, Part, Writer
 _ACTOR_BYTES = 1 << 30
 """Of an actor or a task: its libraries, two blocks, and pairs."""
 _LEVELS = "levels.json"
+_SAMPLE = "sample"
+_SAMPLED_ROWS = 8192
+"""Of the sample, that one task copies."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Mining:
 
     def compared(self) -> Slices:
         """The best pairs of all, by comparing all rows with all others."""
-        sample = self._look()
+        sample = self._sample()
         for attempt in self._tries(sample):
             picked = self._pick(attempt, self._compare(attempt, self._row_floors(attempt, sample)))
             pairs = self._order(attempt.name, picked)
@@ -92,7 +95,6 @@ class Mining:
 
     def asked(self) -> Slices:
         """The best pairs of those that an index finds."""
-        self._look()
         rows = self.target.store.rows
         tasks = [(first, min(first + ASKED_ROWS, rows)) for first in range(0, rows, ASKED_ROWS)]
         folder, writer = self._folder("ask", {"asked_rows": ASKED_ROWS})
@@ -134,23 +136,22 @@ class Mining:
         self.laps.end("write")
         return result
 
-    def _look(self) -> list[str]:
+    def _sample(self) -> list[str]:
         """Where the sample lies."""
         store = self.target.store
-        sample = sample_positions(store.rows, self.config.top_k)
-        bounds = [self.blocks.bounds(number) for number in range(len(self.blocks))]
-        tasks = [(*ends, sample[slice(*np.searchsorted(sample, ends))]) for ends in bounds]
-        folder, writer = self._folder("look", {"sample": len(sample)})
+        positions = sample_positions(store.rows, self.config.top_k)
+        tasks = np.array_split(positions, max(1, -(-len(positions) // _SAMPLED_ROWS)))
+        folder, writer = self._folder(_SAMPLE, {"sample": len(positions)})
         meter = Meter()
         stage = self._stage(
-            "look",
+            _SAMPLE,
             tasks,
-            [last - first for first, last in bounds],
-            lambda threads: Look(store, self.target.similarity, meter.client()),
+            [len(task) for task in tasks],
+            lambda threads: KeepSample(store, meter.client()),
             suffix=".npy",
-            describe=_rows,
+            describe=lambda task: f"{len(task):,} rows of a sample",
         )
-        return [url for url, _ in _placed(writer, self._run("look", stage, folder, writer, meter))]
+        return [url for url, _ in _placed(writer, self._run(_SAMPLE, stage, folder, writer, meter))]
 
     def _tries(self, sample: Sequence[str]) -> Iterator[Try]:
         """Guesses of the level that the best pairs reach, falling, down to one that is certain."""
@@ -165,7 +166,7 @@ class Mining:
             return list(pipeline.result_of(spread(guess, [call], 1)[0][0]))
 
         # All runs use the same, since parts that were compared before are kept.
-        folder, _ = self._folder("look", {"sample": len(sample_positions(rows, config.top_k))})
+        folder, _ = self._folder(_SAMPLE, {"sample": len(sample_positions(rows, config.top_k))})
         levels = folder.settle(_LEVELS, guessed) if rows > 1 else []
         self.laps.end("guess")
         for number, level in enumerate(levels):

@@ -1,4 +1,4 @@
-"""Before pairs are made: every row is looked at once, and floors are guessed from a sample of the rows."""
+"""Before pairs are made: floors are guessed from a sample of the rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from st_ray.core.errors import InputError
-from st_ray.mining.opening import guessed_levels, row_levels
+from st_ray.mining.opening import guessed_levels, level_sample, row_levels
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.mining.paraphrases.staged import array_bytes, read_array
 from st_ray.runtime.pipeline import Row, task_of
@@ -19,63 +18,34 @@ from st_ray.scoring.vectors import StoredVectors
 from st_ray.store.output import Part
 
 _LEAST_SAMPLE, _MOST_SAMPLE = 8192, 65_536
-_SPREAD = 16
-"""Rows of which one is in the sample, as far as that is within the above."""
-_TOP_KS = 8
-"""Rows of the sample for each that a row picks."""
 _ASKED = 1024
 """Rows of the sample that are compared with all others of it."""
 
 
 def sample_positions(rows: int, top_k: int) -> np.ndarray:
     """Of the sample: int64, rising; always the same."""
-    size = min(max(_LEAST_SAMPLE, rows // _SPREAD, _TOP_KS * top_k), _MOST_SAMPLE, rows)
+    size = min(max(_LEAST_SAMPLE, level_sample(rows, top_k)), _MOST_SAMPLE, rows)
     return np.sort(np.random.default_rng(rows).choice(rows, size, replace=False))
 
 
 @dataclass(frozen=True)
-class Look:
-    """Checks a range of rows, and keeps those of the sample: a task is its first row, the one after its last, and the
-    positions of the sample within. The part is an array, float32 `[m, d]`."""
+class KeepSample:
+    """Copies rows of the sample: a task is their positions. The part is an array, float32 `[m, d]`."""
 
     store: StoredVectors
-    similarity: Similarity
     meter: MeterClient
 
     def __call__(self, row: Row) -> Part:
-        """The part. Raises InputError for rows that cannot be compared; the first one is named."""
-        first, last, sample = task_of(row)
-        taken = [np.empty((0, self.store.dimension), np.float32)]
-        unfit: list[np.ndarray] = []
-        zero: list[np.ndarray] = []
-        for position, stored in self.store.blocks(first, last):
-            rows = self.store.floats(stored)
-            unfit.append(position + np.flatnonzero(~np.isfinite(rows).all(axis=1)))
-            if self.similarity.normalized:
-                zero.append(position + np.flatnonzero(~rows.any(axis=1)))
-            taken.append(rows[sample[(sample >= position) & (sample < position + len(rows))] - position])
-        remedy = "encode that row again, or leave it out"
-        self._refuse(unfit, "not finite", remedy)
-        self._refuse(zero, "all zeros, which has no cosine", f"{remedy}; or use another --similarity")
-        self.meter.add(rows=last - first)
+        """The part. Raises InputError where a part of the store is missing or damaged."""
+        positions = task_of(row)
+        rows = self.store.floats(self.store.take(positions))
+        self.meter.add(rows=len(rows))
         self.meter.flush()
-        found = np.concatenate(taken)
-        return Part(array_bytes(found), len(found), first)
-
-    def _refuse(self, found: list[np.ndarray], what: str, remedy: str) -> None:
-        positions = np.concatenate([np.empty(0, np.int64), *found])
-        if len(positions):
-            place = int(positions[0])
-            identity = self.store.ids(place, place + 1)[0].as_py()
-            raise InputError(
-                f"{self.store.folder}: the embedding of {identity!r} is {what} ({len(positions):,} such rows in this "
-                "block)",
-                remedy,
-            )
+        return Part(array_bytes(rows), len(rows), 0)
 
 
 def read_sample(urls: Sequence[str]) -> torch.Tensor:
-    """`[m, d]` from the parts of `Look`."""
+    """`[m, d]` from the parts of `KeepSample`."""
     return torch.from_numpy(np.concatenate([read_array(url) for url in urls]))
 
 
