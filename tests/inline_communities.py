@@ -102,8 +102,6 @@ def inline_job(
             job,
             run_stage=_run_stage,
             Meter=_Meter,
-            ray_session=lambda *_, **__: nullcontext(),
-            data_context=lambda *_: None,
             cluster_can_grow=lambda: False,
             keep_bytes=lambda *_: keep_bytes,
             _progress=lambda *_: nullcontext(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -66,6 +66,8 @@ def inline_ray(module: str) -> Iterator[InlineRay]:
     replaced = {
         "st_ray.runtime.shuffle.ray": inline,
         "st_ray.runtime.pipeline.ray": inline,
+        "st_ray.runtime.begin.ray_session": lambda *_, **__: nullcontext(),
+        "st_ray.runtime.begin.data_context": lambda debug: None,
         f"{module}.run_stage": run_inline,
         f"{module}.Meter": NoMeter,
         f"{module}.cluster_nodes": lambda: [Node(2, 0)],

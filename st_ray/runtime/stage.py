@@ -43,9 +43,9 @@ class Stage:
         label: what is done, for the progress line.
         tasks: picklable descriptors; the position is the shard's number.
         rows: input rows of each task.
-        connect: adds the steps between the shard's row (`pipeline.task_of(row)`) and `finish`; its second argument
-            asks for one shard at a time (see `pipeline.map_actors`).
         finish: turns the last step's row into the part; runs in a CPU task.
+        connect: adds the steps between the shard's row (`pipeline.task_of(row)`) and `finish`, if there are any; its
+            second argument asks for one shard at a time (see `pipeline.map_actors`).
         writers: parts finished and published at once.
         writer_cpus: logical CPUs of each.
         writer_gpus: GPUs of each.
@@ -57,8 +57,8 @@ class Stage:
     label: str
     tasks: Sequence[Any]
     rows: Sequence[int]
-    connect: Callable[[ray.data.Dataset, bool], ray.data.Dataset]
     finish: Callable[[Row], Part]
+    connect: Callable[[ray.data.Dataset, bool], ray.data.Dataset] = lambda ds, careful: ds
     writers: int = 1
     writer_cpus: float = TASK_CPUS
     writer_gpus: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -57,8 +57,6 @@ def inline(actors: int = 1, pages: bool = True) -> Iterator[mock.Mock]:
     replaced = {
         "start_pool": start,
         "plan_search": lambda *_: plan,
-        "ray_session": lambda *_, **__: nullcontext(),
-        "data_context": lambda *_: None,
         **({} if pages else {"bitext_page": lambda *_: b""}),
     }
     with ExitStack() as stack:

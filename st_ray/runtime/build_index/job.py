@@ -16,6 +16,7 @@ from st_ray.index.output import KIND, MERGED, PLOT, TRAINED, OpenedIndex, about_
 from st_ray.index.plot import curve_svg
 from st_ray.index.spec import IndexSpec
 from st_ray.index.tune import Curve
+from st_ray.runtime.begin import begun, finished_before
 from st_ray.runtime.build_index.config import BuildIndexConfig
 from st_ray.runtime.build_index.fill import FillPart, cut_parts, fill_workers
 from st_ray.runtime.build_index.join import join_parts
@@ -26,7 +27,6 @@ from st_ray.runtime.meter import Meter
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
@@ -56,19 +56,10 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> J
     probes_store = StoredVectors.open(config.tune_queries) if config.tune_queries else None
     _check(config, store)
     lineage = _lineage(config, store, probes_store)
-    finished = None if config.overwrite else output.manifest()
+    finished = finished_before(config, output, lineage)
     if finished is not None:
-        output.check_lineage(lineage)
-        return JobResult(finished, output.folder, already_complete=True)
-    with ExitStack() as stack:
-        lock = stack.enter_context(output.lock())
-        if config.overwrite:
-            output.clear()
-        laps.end("input")
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
-        data_context(config.debug)
-        writer = output.begin(lineage)
-        laps.end("Ray")
+        return finished
+    with begun(config, output, lineage, laps, session) as (lock, writer):
         spec = spec_of(output.settle(_SPEC, lambda: about_of(_choose(config, store))))
         spec.check_rows(store.rows, store.folder)
         run = _Run(config, store, spec, output, writer, lock)
@@ -205,7 +196,6 @@ class _Run:
             label="fill",
             tasks=tasks,
             rows=[last - first for first, last in tasks],
-            connect=lambda ds, careful: ds,
             finish=FillPart(
                 self.store, self.spec, self.trained, self.writer.run_id, max(1, int(workers.cpus)), meter.client()
             ),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from st_ray.core.errors import ConfigError, InputError
+from st_ray.runtime.begin import begun, finished_before
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.fuse.config import FuseConfig
 from st_ray.runtime.fuse.staging import SUFFIX
@@ -17,7 +18,6 @@ from st_ray.runtime.fuse.steps import FuseBucket, SplitParts, group_parts
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.resources import cluster_nodes, plan_actors
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.search.fusion import ID_COLUMNS
 from st_ray.store import fs
@@ -55,19 +55,10 @@ def fuse(config: FuseConfig, session: ExitStack | None = None) -> JobResult:
     sets = tuple(open_hit_set(url) for url in config.hits)
     buckets = -(-sum(found.rows for found in sets) // BUCKET_HITS)
     lineage = _lineage(config, sets, buckets)
-    finished = None if config.overwrite else output.manifest()
+    finished = finished_before(config, output, lineage)
     if finished is not None:
-        output.check_lineage(lineage)
-        return JobResult(finished, output.folder, already_complete=True)
-    with ExitStack() as stack:
-        lock = stack.enter_context(output.lock())
-        if config.overwrite:
-            output.clear()
-        writer = output.begin(lineage)
-        laps.end("input")
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
-        data_context(config.debug)
-        laps.end("Ray")
+        return finished
+    with begun(config, output, lineage, laps, session) as (lock, writer):
         run = _Run(config, sets, buckets, output, lock)
         staged = run.split()
         laps.end("split")
@@ -151,7 +142,6 @@ class _Run:
         )
         return Stage(
             tasks=tasks,
-            connect=lambda ds, careful: ds,
             writers=plan.maximum,
             writer_cpus=plan.cpus,
             noun="hits",

@@ -309,7 +309,6 @@ def _stage(places: Places, copy: CopyTexts) -> Stage:
         label="texts",
         tasks=places.tasks,
         rows=[task.rows for task in places.tasks],
-        connect=lambda ds, careful: ds,
         finish=copy,
         writers=max(1, int(sum(node.cpus for node in cluster_nodes()))),
         writer_cpus=1.0,

@@ -114,7 +114,6 @@ class _Run:
             label="search",
             tasks=queries.shards,
             rows=queries.sizes,
-            connect=lambda ds, careful: ds,
             finish=Answer(pool, queries.read, config.top_k, self.ready.multiplier, config.format),
             writers=_IN_FLIGHT,
             suffix=SUFFIXES[config.format],

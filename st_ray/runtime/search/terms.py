@@ -63,7 +63,6 @@ def count_terms(config: SearchConfig, request: ScanRequest, words: Words, folder
             label="count words",
             tasks=corpus.shards,
             rows=[shard.rows for shard in corpus.shards],
-            connect=lambda ds, careful: ds,
             finish=CountTerms(corpus.spec, config.on_bad_row, words, meter.client()),
             # Nothing else runs meanwhile.
             writers=max(1, sum(int(node.cpus) for node in cluster_nodes())),

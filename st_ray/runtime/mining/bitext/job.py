@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from st_ray.core.errors import InputError
+from st_ray.runtime.begin import begun, finished_before
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.mining.bitext.config import MineBitextConfig
@@ -22,7 +23,6 @@ from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.target import Target, plan_search
-from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.shuffle import spread
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.scoring.similarity import similarity_of
@@ -57,19 +57,10 @@ def mine_bitext(config: MineBitextConfig, session: ExitStack | None = None) -> J
     output.check_usable()
     source, target = _open_sides(config)
     lineage = _lineage(config, source, target)
-    finished = None if config.overwrite else output.manifest()
+    finished = finished_before(config, output, lineage)
     if finished is not None:
-        output.check_lineage(lineage)
-        return JobResult(finished, output.folder, already_complete=True)
-    with ExitStack() as stack:
-        lock = stack.enter_context(output.lock())
-        if config.overwrite:
-            output.clear()
-        writer = output.begin(lineage)
-        laps.end("input")
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
-        data_context(config.debug)
-        laps.end("Ray")
+        return finished
+    with begun(config, output, lineage, laps, session) as (lock, writer):
         run = _Run(config, source, target, lineage, output, lock)
         run.check_rows()
         laps.end("check")
@@ -148,7 +139,6 @@ class _Run:
                 label=f"search {name}",
                 tasks=shards,
                 rows=[last - first for first, last in shards],
-                connect=lambda ds, careful: ds,
                 finish=FindNearest(pool, asking, min(config.neighbors, searched.rows)),
                 writers=_IN_FLIGHT,
                 suffix=SUFFIX,
@@ -168,7 +158,6 @@ class _Run:
             label=_CHOOSE,
             tasks=[None],
             rows=[sum(entry.rows for side in (forward, backward) for entry in side.result.entries)],
-            connect=lambda ds, careful: ds,
             finish=finish,
             suffix=SUFFIX,
             describe=lambda task: "all candidates",
@@ -184,7 +173,6 @@ class _Run:
             label="write",
             tasks=[(number, *rows) for number, rows in enumerate(ranges)],
             rows=[last - first for first, last in ranges],
-            connect=lambda ds, careful: ds,
             finish=WritePairs(self.source, self.target, chosen.urls[0], self.config.keep_text),
             # Nothing else runs meanwhile.
             writers=max(1, sum(int(node.cpus) for node in cluster_nodes())),

@@ -10,6 +10,7 @@ from typing import Any
 
 from st_ray.core.errors import InputError
 from st_ray.runtime import pipeline
+from st_ray.runtime.begin import begun, finished_before
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.mining.check import check_rows
@@ -22,7 +23,6 @@ from st_ray.runtime.mining.communities.parts import PART_ROWS, WritePart, order,
 from st_ray.runtime.progress import Progress, Snapshot
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_can_grow, cluster_nodes, keep_bytes, plan_actors
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.shuffle import spread
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.scoring.vectors import StoredVectors
@@ -60,19 +60,10 @@ def detect_communities(config: DetectCommunitiesConfig, session: ExitStack | Non
     store = StoredVectors.open(config.embeddings)
     _check(config, store)
     lineage = _lineage(config, store)
-    finished = None if config.overwrite else output.manifest()
+    finished = finished_before(config, output, lineage)
     if finished is not None:
-        output.check_lineage(lineage)
-        return JobResult(finished, output.folder, already_complete=True)
-    with ExitStack() as stack:
-        lock = stack.enter_context(output.lock())
-        if config.overwrite:
-            output.clear()
-        writer = output.begin(lineage)
-        laps.end("input")
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
-        data_context(config.debug)
-        laps.end("Ray")
+        return finished
+    with begun(config, output, lineage, laps, session) as (lock, writer):
         run = _Run(config, store, output, lock)
         run.check_rows()
         laps.end("check")
@@ -217,7 +208,6 @@ class _Run:
             label="write",
             tasks=range(count),
             rows=[min(PART_ROWS, grouped.rows - part * PART_ROWS) for part in range(count)],
-            connect=lambda ds, careful: ds,
             finish=WritePart(parts, self.store, self.config.keep_text, meter.client()),
             writers=min(count, self._plan(count).maximum),
             describe=lambda part: f"rows from {part * PART_ROWS:,} on",

@@ -107,7 +107,6 @@ class Mining:
                 label="ask the index",
                 tasks=tasks,
                 rows=[last - first for first, last in tasks],
-                connect=_as_it_is,
                 finish=Ask(self.target.store, pool, self.config.top_k),
                 writers=2,
                 suffix=SUFFIX,
@@ -311,17 +310,12 @@ class Mining:
             label=label,
             tasks=tasks,
             rows=rows,
-            connect=_as_it_is,
             finish=finish(plan.threads),
             writers=plan.maximum,
             writer_cpus=plan.cpus,
             suffix=suffix,
             **fields,
         )
-
-
-def _as_it_is(ds: Any, careful: bool) -> Any:
-    return ds
 
 
 def _in_actors(make: Callable[[], Callable[[Row], Row]], plan: ActorPlan, ds: Any, careful: bool) -> Any:
