@@ -13,8 +13,8 @@ import pytest
 
 from st_ray.core.errors import InputError
 from st_ray.models.source import model_digest, resolve_model
+from st_ray.runtime.encode import within
 from st_ray.runtime.encode.config import EncodeConfig
-from st_ray.runtime.search import queries
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.queries import encode_queries
 from st_ray.scoring.vectors import StoredVectors
@@ -26,7 +26,7 @@ CORPUS = np.ones((4, 3), np.float32)
 def asked_of_encode(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> EncodeConfig:
     """What the encode job is told for query texts against a corpus of `model`."""
     seen: list[EncodeConfig] = []
-    monkeypatch.setattr(queries, "encode", lambda config, loader, session: seen.append(config))
+    monkeypatch.setattr(within, "encode", lambda config, loader, session: seen.append(config))
     lineage = {"model": model_digest(model), "normalize": True, "truncate_dim": 3}
     corpus = StoredVectors.open(write_store(folder / "corpus", CORPUS, **lineage))
     write_store(folder / "out" / "queries", CORPUS)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import fields
 
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.models.folder import read_model_folder
 from st_ray.models.source import model_digest, resolve_model
-from st_ray.runtime.config import ModelConfig, TextConfig
-from st_ray.runtime.encode.config import EncodeConfig
-from st_ray.runtime.encode.job import encode
 from st_ray.runtime.encode.steps import EncoderLoader
+from st_ray.runtime.encode.within import encode_within
 from st_ray.runtime.search.base import QUERIES
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.scoring.vectors import StoredVectors
@@ -35,7 +32,6 @@ def encode_queries(
         ConfigError: it is not known which model made the corpus, or it has no such prompt.
         InputError: the model is another one than the corpus's; or what `encode` raises.
     """
-    folder = fs.join(output, QUERIES)
     model = config.model or _model_name(corpus)
     prompt_name = config.prompt_name
     if loader is None:
@@ -43,26 +39,18 @@ def encode_queries(
         if config.prompt is None and prompt_name is None:
             prompt_name = _PROMPT if _PROMPT in read_model_folder(resolve_model(model)).prompts else None
     made_with = corpus.lineage
-    shared = {field.name: getattr(config, field.name) for base in (TextConfig, ModelConfig) for field in fields(base)}
-    encode(
-        EncodeConfig(
-            input=config.queries,
-            model=model,
-            output=folder,
-            **shared | {"prompt_name": prompt_name},
-            normalize=bool(made_with.get("normalize", False)),
-            truncate_dim=made_with.get("truncate_dim"),
-            shard_rows=config.shard_rows,
-            actors=config.actors,
-            gpus_per_actor=config.gpus_per_actor,
-            cpus_per_actor=config.cpus_per_actor,
-            address=config.address,
-            debug=config.debug,
-        ),
+    return encode_within(
+        config,
+        fs.join(output, QUERIES),
         loader,
         session,
+        input=config.queries,
+        model=model,
+        prompt_name=prompt_name,
+        normalize=bool(made_with.get("normalize", False)),
+        truncate_dim=made_with.get("truncate_dim"),
+        shard_rows=config.shard_rows,
     )
-    return StoredVectors.open(folder)
 
 
 def _model_name(corpus: StoredVectors) -> str:

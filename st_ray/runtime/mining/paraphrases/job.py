@@ -8,12 +8,13 @@ from typing import Any
 from st_ray.core.errors import InputError, StRayError
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.encode.steps import EncoderLoader
+from st_ray.runtime.encode.within import encode_within
 from st_ray.runtime.mining.check import check_rows
 from st_ray.runtime.mining.paraphrases.blocks import cut_blocks
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
 from st_ray.runtime.mining.paraphrases.page import report
 from st_ray.runtime.mining.paraphrases.recall import true_pairs
-from st_ray.runtime.mining.paraphrases.source import encode_texts, open_rows
+from st_ray.runtime.mining.paraphrases.source import open_rows
 from st_ray.runtime.mining.paraphrases.staged import Slices
 from st_ray.runtime.mining.paraphrases.stages import Mining
 from st_ray.runtime.mining.paraphrases.write import PART_PAIRS, Survey, count_found, survey
@@ -65,7 +66,7 @@ def mine_paraphrases(
         laps.end("input")
         texts = fs.join(output.folder, EMBEDDINGS)
         try:
-            target = named or open_rows(config, encode_texts(config, texts, loader, session).folder)
+            target = named or _encoded(config, texts, loader, session)
         except StRayError:
             if fresh and not fs.exists(fs.join(texts, RUN)):
                 output.clear()  # so that mended flags do not meet the old ones
@@ -102,6 +103,11 @@ def mine_paraphrases(
         fs.write_atomic(fs.join(output.folder, PAGE), report(output.folder, manifest, seen))
         output.finish(manifest)
     return JobResult(manifest, output.folder)
+
+
+def _encoded(config: MineParaphrasesConfig, folder: str, loader: EncoderLoader | None, session: ExitStack) -> Target:
+    flags = {"input": config.input, "model": str(config.model), "keep_text": config.keep_text}
+    return open_rows(config, encode_within(config, folder, loader, session, **flags).folder)
 
 
 def _lineage(config: MineParaphrasesConfig, named: Target | None) -> Lineage:

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import fields
-
 import numpy as np
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.config import ModelConfig, TextConfig
-from st_ray.runtime.encode.config import EncodeConfig
-from st_ray.runtime.encode.job import encode
-from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.target import Target, open_target
@@ -53,32 +46,3 @@ def _target(config: MineParaphrasesConfig, embeddings: str | None) -> Target:
             ef_search=config.ef_search,
         )
     )
-
-
-def encode_texts(
-    config: MineParaphrasesConfig, folder: str, loader: EncoderLoader | None, session: ExitStack
-) -> StoredVectors:
-    """The finished embeddings of --input in `folder`; what is missing of them is done. Raises what `encode` raises.
-
-    Args:
-        loader: an encoder of the caller's own.
-        session: takes over the Ray session.
-    """
-    shared = {field.name: getattr(config, field.name) for base in (TextConfig, ModelConfig) for field in fields(base)}
-    encode(
-        EncodeConfig(
-            input=config.input,
-            model=str(config.model),
-            output=folder,
-            **shared,
-            keep_text=config.keep_text,
-            actors=config.actors,
-            gpus_per_actor=config.gpus_per_actor,
-            cpus_per_actor=config.cpus_per_actor,
-            address=config.address,
-            debug=config.debug,
-        ),
-        loader,
-        session,
-    )
-    return StoredVectors.open(folder)
