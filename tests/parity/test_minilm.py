@@ -25,8 +25,10 @@ def texts() -> list[str]:
     return mixed + [" ".join(rng.choices(words, k=rng.randint(1, 9))) for _ in range(2000 - len(mixed))]
 
 
-def test_two_thousand_texts(minilm: str, texts: list[str]) -> None:
-    assert len(texts) == 2000
+@pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
+def test_texts_of_all_kinds(minilm: str, texts: list[str], count: int) -> None:
+    texts = texts[:: len(texts) // count]
+    assert len(texts) == count
     expected = peer_model(resolve_model(minilm)).encode(texts)
     done: list[tuple[int, int]] = []
     ours = BiEncoder(minilm, device="cpu")

@@ -59,6 +59,10 @@ def test_an_actor_that_dies_changes_nothing(stores: Path, monkeypatch: pytest.Mo
     assert found(stores / "out") == in_memory(SOURCE, TARGET, neighbors=3)
 
 
+def stop(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def test_it_goes_on_where_it_was_cut_short(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
@@ -76,7 +80,7 @@ def test_it_goes_on_where_it_was_cut_short(stores: Path, monkeypatch: pytest.Mon
     assert len(stamps) == 4
     (staged / "part-00002.arrow").unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "bitext_page", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(job, "bitext_page", stop)
         mined(stores, actors="1", threshold=1.0)
     assert len(started) == 4
     now = {path.name: path.stat().st_mtime_ns for path in staged.iterdir()}

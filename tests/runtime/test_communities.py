@@ -39,7 +39,7 @@ def integers(rows: int, spread: int, seed: int) -> np.ndarray:
     return found
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(
     rows=st.integers(1, 60),
     spread=st.sampled_from([1, 2, 30]),
