@@ -65,19 +65,17 @@ class Report:
 
 def report_of(mined: Mined, output_format: str, rows: int, candidates: int, dropped: Sequence[Dropped]) -> Report:
     """The figures of a table of `rows` rows, whose negatives are left of `candidates`."""
+    positives, negatives, differences = map(Statistics.of, shown_scores(mined, output_format))
+    wanted = rows_wanted(mined, output_format)
+    return Report(positives, negatives, differences, candidates, tuple(dropped), wanted, wanted - rows)
+
+
+def shown_scores(mined: Mined, output_format: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of positives, of negatives, and their differences, as they stand in the table: float32 each."""
     shown = mined.complete() if output_format == "n-tuple" else mined
     pair, negative = shown.triplets()
     positive, scores = mined.positive_scores[pair], shown.negatives.scores[negative]
-    wanted = rows_wanted(mined, output_format)
-    return Report(
-        Statistics.of(mined.positive_scores),
-        Statistics.of(scores),
-        Statistics.of(positive - scores),
-        candidates,
-        tuple(dropped),
-        wanted,
-        wanted - rows,
-    )
+    return mined.positive_scores, scores, positive - scores
 
 
 def render(report: Report) -> str:

@@ -9,8 +9,6 @@ and the rules alone, so that queries may be shared out in any way.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,55 +17,14 @@ from torch import Tensor
 
 from st_ray.mining.candidates import Candidates, QueryGroups, group, left_out, without
 from st_ray.mining.closest import closest, cross_scores, pair_scores
-from st_ray.mining.filters import Dropped, Filters, passing
+from st_ray.mining.filters import Dropped, Filters
 from st_ray.mining.formats import FORMATS, Layout, Mined, table_names, to_table
 from st_ray.mining.negative_statistics import render, report_of
 from st_ray.mining.pair_texts import column_names, corpus_texts, pair_texts
-from st_ray.mining.sampling import STRATEGIES, random, text_codes, top
+from st_ray.mining.rules import Rules, check_name, default_range_max, least_scores, select
+from st_ray.mining.sampling import text_codes
 from st_ray.scoring.similarity import Similarity, similarity_of
 from st_ray.scoring.tensors import to_tensor
-
-_SPARE = 10
-"""Candidates for each negative, where some of them may be dropped."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Which candidates become negatives.
-
-    Attributes:
-        num_negatives: how many a query is to have.
-        range_max: how many of the closest documents are candidates, beside as many as the query's positives and its own
-            text, which may be among them.
-        filters: what they must satisfy, the least rank among it.
-        sampling: `top` or `random`.
-        seed: of the random sample, from 0 to 2^64 - 1.
-        include_positives: let the positives be candidates.
-    """
-
-    num_negatives: int
-    range_max: int
-    filters: Filters = field(default_factory=Filters)
-    sampling: str = "top"
-    seed: int = 0
-    include_positives: bool = False
-
-    def __post_init__(self) -> None:
-        if self.num_negatives < 1:
-            raise ValueError(f"num_negatives must be 1 or more, not {self.num_negatives}")
-        if not 0 <= self.seed < 1 << 64:
-            raise ValueError(f"seed must be from 0 to 2^64 - 1, not {self.seed}")
-        _check_name("sampling_strategy", self.sampling, STRATEGIES)
-        if self.num_negatives > self.range:
-            raise ValueError(
-                f"range_min {self.filters.range_min} and range_max {self.range_max} leave {max(self.range, 0)} "
-                f"candidates, and num_negatives is {self.num_negatives}; raise range_max"
-            )
-
-    @property
-    def range(self) -> int:
-        """Candidates that may be chosen from, at most."""
-        return self.range_max - self.filters.range_min
 
 
 def mine_hard_negatives(
@@ -181,7 +138,9 @@ def mine_hard_negatives(
     given, empty = (None, 0) if corpus is None else corpus_texts(corpus)
     groups = group(anchors, positives, given)
     if range_max is None:
-        range_max = default_range_max(groups, filters, num_negatives, cross_encoder is not None)
+        range_max = default_range_max(
+            filters, num_negatives, int(groups.positives.max()), rescored=cross_encoder is not None
+        )
         say(f"Setting range_max to {range_max} based on the provided parameters.")
     rules = Rules(num_negatives, range_max, filters, sampling_strategy, seed, include_positives)
     _describe(groups, len(anchors), empty, say)
@@ -201,13 +160,6 @@ def mine_hard_negatives(
     table = to_table(mined, output_format, layout)
     say(render(report_of(mined, output_format, len(table), len(candidates), dropped)))
     return dataset_class(table)
-
-
-def default_range_max(groups: QueryGroups, filters: Filters, num_negatives: int, rescored: bool) -> int:
-    """Enough candidates for most queries to keep as many as they need."""
-    selective = (filters.absolute_margin, filters.relative_margin, filters.max_score)
-    spare = _SPARE if rescored or any(value is not None for value in selective) else 1
-    return filters.range_min + spare * num_negatives + int(groups.positives.max())
 
 
 def retrieve(
@@ -245,14 +197,12 @@ def choose(
         candidates: best first.
         positive_scores: float32 `[p]`.
     """
-    bases = np.full(len(groups.queries), np.inf, np.float32)
-    np.minimum.at(bases, groups.query, positive_scores)
-    passed, dropped = passing(candidates.scores, candidates.ranks(), bases[candidates.query], rules.filters)
-    pool = top(candidates[passed], rules.range)
-    if rules.sampling == "top":
-        return top(pool, rules.num_negatives), dropped
-    codes = text_codes(groups.queries, pool.query), text_codes(groups.documents, pool.document)
-    return random(pool, rules.num_negatives, rules.seed, *codes), dropped
+    bases = least_scores(groups.query, positive_scores, len(groups.queries))
+
+    def codes(pool: Candidates) -> tuple[np.ndarray, np.ndarray]:
+        return text_codes(groups.queries, pool.query), text_codes(groups.documents, pool.document)
+
+    return select(candidates, bases, rules, codes)
 
 
 def _format(name: str, scores: bool, as_triplets: bool | None, include_positives: bool) -> tuple[str, bool]:
@@ -263,7 +213,7 @@ def _format(name: str, scores: bool, as_triplets: bool | None, include_positives
     if name == "n-tuple-scores":
         name, scores = "n-tuple", True
         warnings.warn("n-tuple-scores is the older name of n-tuple with output_scores", FutureWarning, stacklevel=3)
-    _check_name("output_format", name, FORMATS)
+    check_name("output_format", name, FORMATS)
     if include_positives and name != "n-tuple":
         name = "n-tuple"
         warnings.warn("output_format is now 'n-tuple', because of include_positives", stacklevel=3)
@@ -325,11 +275,6 @@ def _dataset_class() -> Any:
     except ImportError as error:
         raise ImportError("mine_hard_negatives needs datasets; install it with `pip install datasets`") from error
     return Dataset
-
-
-def _check_name(what: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise ValueError(f"unknown {what} {name!r}; use one of {', '.join(known)}")
 
 
 def _silent(line: str) -> None:

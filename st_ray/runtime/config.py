@@ -102,14 +102,8 @@ class CorpusTextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Flags of jobs that run a transformer over texts."""
-
-    prompt: str | None = None
-    """Text put before every input, e.g. 'query: '."""
-
-    prompt_name: str | None = None
-    """Name of one of the prompts in the model's own configuration. Unset: for queries `query`, where it has one."""
+class ComputeConfig:
+    """How transformers are run."""
 
     backend: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the model. openvino converts it on first use, once a machine. auto: torch on GPUs; on CPUs openvino
@@ -131,9 +125,24 @@ class ModelConfig:
     allow_pickle: bool = False
     """Load pickled weights (*.bin), which can run code when they are opened."""
 
-    def check_model_flags(self) -> None:
+    def check_compute_flags(self) -> None:
         """Raise ConfigError for flags that make no sense."""
         require_at_least(self, 1, "max_seq_length", "batch_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(ComputeConfig):
+    """Flags of jobs that run a transformer over texts."""
+
+    prompt: str | None = None
+    """Text put before every input, e.g. 'query: '."""
+
+    prompt_name: str | None = None
+    """Name of one of the prompts in the model's own configuration. Unset: for queries `query`, where it has one."""
+
+    def check_model_flags(self) -> None:
+        """Raise ConfigError for flags that make no sense."""
+        self.check_compute_flags()
         if self.prompt is not None and self.prompt_name is not None:
             raise ConfigError("--prompt and --prompt-name were both given", "give one of them")
 

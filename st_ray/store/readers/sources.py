@@ -57,6 +57,16 @@ def resolve_inputs(inputs: Sequence[str], spec: ReadSpec) -> tuple[list[SourceFi
     return files, spec
 
 
+def input_columns(inputs: Sequence[str], spec: ReadSpec) -> Columns:
+    """(name, kind) of the columns of the first file that has any.
+
+    Raises:
+        InputError: an input is missing, unreadable, or of an unknown type.
+    """
+    files = (file for given in inputs for file in expand(given).files)
+    return next(filter(None, (_columns_of(file, spec) for file in files)), ())
+
+
 def _columns_of(file: SourceFile, spec: ReadSpec) -> Columns:
     """The columns that a file shows; none where it is empty text. InputError where all of its rows would be bad."""
     if is_table(file.format):

@@ -1,0 +1,1 @@
+"""Hard negatives of a whole dataset: a chain of finished folders, from pairs of texts to tables for trainers."""
