@@ -45,6 +45,7 @@ def found(folder: Path | str) -> list[list[float | int]]:
     return [list(pair) for pair in zip(table["score"].to_pylist(), one, other, strict=True)]
 
 
+@pytest.mark.slow
 def test_an_actor_that_dies_changes_nothing(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("st_ray.runtime.search.target._LEAST_ROWS", 60)
 

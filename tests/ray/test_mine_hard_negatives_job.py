@@ -103,6 +103,7 @@ def test_with_a_cross_encoder_resumed(tmp_path: Path) -> None:
     assert f"remove {tmp_path}/work/depth-00012/scores" in raised.value.remedy
 
 
+@pytest.mark.slow
 def test_real_models_an_index_and_an_object_store(tmp_path: Path, s3: str) -> None:
     model = save_tiny_model(tmp_path / "model", prompts={"query": "ask ", "document": "say "})
     classifier = save_tiny_classifier(tmp_path / "classifier")

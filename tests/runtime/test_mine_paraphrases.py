@@ -136,7 +136,7 @@ def listed(result: JobResult) -> list[list[float | int]]:
     return [list(pair) for pair in zip(table["score"].to_pylist(), *ids, strict=True)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     name=st.sampled_from(NAMES),
     rows=st.integers(0, 45) | st.integers(25, 45),
