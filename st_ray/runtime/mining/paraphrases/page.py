@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from st_ray.core.figure import BLUE, svg_figure
+from st_ray.core.figure import BLUE, padded, svg_figure
 from st_ray.core.page import Section, report_page
 from st_ray.runtime.mining.paraphrases.write import Survey
 from st_ray.store.manifest import Manifest
@@ -76,7 +76,7 @@ def _cell(value: Any) -> str:
 
 
 def _histogram(seen: Survey, name: str) -> bytes:
-    edges = np.linspace(seen.last, seen.best if seen.best > seen.last else seen.last + 1, len(seen.counts) + 1)
+    edges = np.linspace(*padded(seen.last, seen.best, margin=0), len(seen.counts) + 1)
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()

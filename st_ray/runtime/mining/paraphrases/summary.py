@@ -32,7 +32,7 @@ def mine_paraphrases_summary(result: JobResult) -> str:
     lines["this run"] = f"{human_seconds(run['seconds'])}, in seconds: {spent}"
     if [count for name, count in run["shards_done_before"].items() if name.endswith("/compare")] == [0]:
         rate = about["rows"] ** 2 / 2 / max(run["seconds_of"]["compare"], 1e-9)
-        lines["rate"] = f"{rate / 1e6:,.0f} million pairs of rows compared a second"
+        lines["rate"] = f"{rate:,.0f} pairs of rows compared a second"
     return render_summary("mine_paraphrases: complete", lines)
 
 

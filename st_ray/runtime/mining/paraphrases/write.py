@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from st_ray.core.figure import padded
 from st_ray.core.pairs import Pairs, concatenated
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.mining.paraphrases.staged import Slices, order_keys
@@ -54,7 +55,7 @@ class Survey:
     Attributes:
         paired: rows that are in a pair.
         best: score of the first pair; NaN if there is none, as `last`, of the last one.
-        counts: `[BINS]` int64, pairs by score, in bins of one width from `last` to `best`.
+        counts: `[BINS]` int64, pairs by score, in bins of one width from `last` to `best`, or around both.
     """
 
     paired: int
@@ -73,7 +74,7 @@ def survey(pairs: Slices, rows: int) -> list[Survey]:
     counts = np.zeros(BINS, np.int64)
     for part in pairs.all():
         paired[part.first] = paired[part.second] = True
-        counts += np.histogram(part.scores.astype(np.float64), BINS, (last, best if best > last else last + 1))[0]
+        counts += np.histogram(part.scores.astype(np.float64), BINS, padded(last, best, margin=0))[0]
     return [Survey(int(paired.sum()), best, last, counts)]
 
 
