@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from st_ray.core.errors import InputError
-from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
+from st_ray.store.manifest import Manifest, ShardEntry, read_manifest_of
 from st_ray.store.tables import read_table
 
 KIND = "communities"
@@ -37,10 +36,7 @@ def communities_table(members: pa.Table, found: pa.Table) -> pa.Table:
 
 def open_communities(folder: str) -> Manifest:
     """The manifest of a finished folder of communities. Raises InputError if `folder` holds anything else."""
-    manifest = read_manifest(folder)
-    if manifest.kind != KIND:
-        raise InputError(f"{folder} holds {manifest.kind}, not communities", "name the output of detect_communities")
-    return manifest
+    return read_manifest_of(folder, KIND, "name the output of detect_communities")
 
 
 def read_communities(folder: str, entry: ShardEntry) -> pa.Table:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from st_ray.core.errors import InputError
 from st_ray.store import fs
-from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
+from st_ray.store.manifest import Manifest, ShardEntry, read_manifest_of
 
 KIND = "embeddings"
 ROW_GROUP_ROWS = 8192
@@ -70,10 +70,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 def open_embeddings(folder: str) -> Manifest:
     """The manifest of a finished embedding store. Raises InputError if `folder` holds anything else."""
-    manifest = read_manifest(folder)
-    if manifest.kind != KIND:
-        raise InputError(f"{folder} holds {manifest.kind}, not embeddings", "name the output of jobs.encode")
-    return manifest
+    return read_manifest_of(folder, KIND, "name the output of jobs.encode")
 
 
 def read_part(folder: str, entry: ShardEntry, columns: Sequence[str], rows: range | None = None) -> Iterator[pa.Table]:

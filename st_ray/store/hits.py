@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from st_ray.core.errors import InputError
 from st_ray.store import fs
-from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
+from st_ray.store.manifest import Manifest, ShardEntry, read_manifest_of
 from st_ray.store.tabular import Layout, Rows, ids_of, numbers_of, read_rows
 
 KIND = "hits"
@@ -87,10 +87,7 @@ def hits_bytes(table: pa.Table, format: HitsFormat) -> bytes:
 
 def open_hits(folder: str) -> Manifest:
     """The manifest of a finished folder of hits. Raises InputError if `folder` holds anything else."""
-    manifest = read_manifest(folder)
-    if manifest.kind != KIND:
-        raise InputError(f"{folder} holds {manifest.kind}, not hits", "name the output of jobs.search, fuse or rerank")
-    return manifest
+    return read_manifest_of(folder, KIND, "name the output of jobs.search, fuse or rerank")
 
 
 def read_hits(folder: str, entry: ShardEntry, *, unscored: bool = False) -> pa.Table:

@@ -119,6 +119,14 @@ def read_manifest(folder: str) -> Manifest:
         ) from None
 
 
+def read_manifest_of(folder: str, kind: str, remedy: str) -> Manifest:
+    """The manifest of a finished folder of that kind. Raises InputError, with the remedy, for anything else."""
+    manifest = read_manifest(folder)
+    if manifest.kind != kind:
+        raise InputError(f"{folder} holds {manifest.kind}, not {kind}", remedy)
+    return manifest
+
+
 def content_digest(data: bytes) -> str:
     """blake2b-128 of a part's bytes, hexadecimal."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

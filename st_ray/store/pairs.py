@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from st_ray.core.errors import InputError
-from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
+from st_ray.store.manifest import Manifest, ShardEntry, read_manifest_of
 from st_ray.store.tables import read_table
 
 KIND = "pairs"
@@ -32,10 +31,7 @@ def pairs_table(first: pa.Table, second: pa.Table, scores: pa.Array) -> pa.Table
 
 def open_pairs(folder: str) -> Manifest:
     """The manifest of a finished folder of pairs. Raises InputError if `folder` holds anything else."""
-    manifest = read_manifest(folder)
-    if manifest.kind != KIND:
-        raise InputError(f"{folder} holds {manifest.kind}, not pairs", "name the output of a job that mines pairs")
-    return manifest
+    return read_manifest_of(folder, KIND, "name the output of a job that mines pairs")
 
 
 def read_pairs(folder: str, entry: ShardEntry) -> pa.Table:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.store import fs
 from st_ray.store.embeddings import embedding_array, embedding_column, parquet_bytes
-from st_ray.store.manifest import Manifest, content_digest, read_manifest
+from st_ray.store.manifest import Manifest, content_digest, read_manifest_of
 from st_ray.store.readers.files import reading
 
 KIND = "scores of pairs"
@@ -96,10 +96,7 @@ class ScoreStore:
     @classmethod
     def open(cls, folder: str) -> ScoreStore:
         """The store in `folder`. Raises InputError where there is none, or it holds something else."""
-        manifest = read_manifest(folder)
-        if manifest.kind != KIND:
-            raise InputError(f"{folder} holds {manifest.kind}, not {KIND}", "name the folder `scores` of an evaluation")
-        return cls.of(folder, manifest)
+        return cls.of(folder, read_manifest_of(folder, KIND, "name the folder `scores` of an evaluation"))
 
     def require(self, evaluator: str, *, labels: str, several: bool, samples: bool) -> None:
         """Raise ConfigError where these are not the scores that an evaluator needs.
