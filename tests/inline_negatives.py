@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from st_ray.runtime.cross_encoding.model import injected_scorer
-from st_ray.runtime.mining.negatives import candidates, chain, distinct, job, rescoring, scores, steps, texts, work
+from st_ray.runtime.mining.negatives import candidates, chain, distinct, job, rescoring, steps, texts, work
 from st_ray.runtime.rerank import candidates as staged
 from st_ray.runtime.resources import Node
 from st_ray.runtime.result import JobResult
@@ -153,10 +153,9 @@ def inline_mining(models: Models, sizes: Sizes = Sizes(), *, pages: bool = True)
         rescoring: {"rerank": models.rerank},
         work: {"ray_session": lambda *_, **__: nullcontext(), "data_context": lambda *_: None},
         distinct: {"BUCKET_ROWS": sizes.bucket_rows},
-        steps: {"cluster_nodes": lambda: [Node(2, 0)]},
+        steps: {"run_stage": run_inline, "Meter": NoMeter, "cluster_nodes": lambda: [Node(2, 0)]},
         texts: {"run_stage": run_inline, "Meter": NoMeter},
-        candidates: {"run_stage": run_inline, "Meter": NoMeter, "_PAIRS": sizes.positives_at_once},
-        scores: {"run_stage": run_inline, "Meter": NoMeter},
+        candidates: {"_PAIRS": sizes.positives_at_once},
         job: {"run_stage": run_inline, "Meter": NoMeter, **({} if pages else {"negatives_page": lambda *_: b""})},
         staged: {"run_stage": run_inline, "Meter": NoMeter, "cluster_nodes": lambda: [Node(2, 0)]},
     }

@@ -17,15 +17,15 @@ import torch
 from st_ray.mining.closest import pair_scores
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.mining.negatives.pairs import find_pairs
-from st_ray.runtime.mining.negatives.steps import one_step
+from st_ray.runtime.mining.negatives.steps import make_once, one_step
 from st_ray.runtime.mining.negatives.stored import StoredTexts
-from st_ray.runtime.stage import run_stage
+from st_ray.runtime.stage import Stage
 from st_ray.scoring.similarity import Similarity
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store.hits import KIND, hits_bytes, hits_table, open_hits, read_hits
 from st_ray.store.lineage import lineage_digest
 from st_ray.store.manifest import Manifest, ShardEntry
-from st_ray.store.output import OutputFolder, Part
+from st_ray.store.output import Part
 
 NEVER = np.iinfo(np.int32).max
 _PAIRS = 1 << 16
@@ -65,27 +65,11 @@ class Searched:
 
 
 def prepare_candidates(searched: Searched, folder: str, start_ray: Callable[[], None]) -> Manifest:
-    """Make the candidates, unless that is done; they are a folder of hits.
+    """Make the candidates, unless that is done; they are a folder of hits. See `make_once`."""
+    ranges = searched.ranges
 
-    Args:
-        start_ray: called before any work.
-
-    Raises:
-        OutputError: other candidates lie in `folder`.
-        ShardError: some parts could not be made; the others are kept.
-    """
-    output = OutputFolder(folder, KIND)
-    output.check_usable()
-    lineage = {"searched": searched.digest, "similarity": searched.similarity.name}
-    finished = output.manifest()
-    if finished is not None:
-        output.check_lineage(lineage)
-        return finished
-    with output.lock() as lock:
-        writer = output.begin(lineage)
-        start_ray()
-        meter, ranges = Meter(), searched.ranges
-        stage = one_step(
+    def stage(meter: Meter) -> Stage:
+        return one_step(
             "candidates",
             list(zip(open_hits(searched.hits).entries, ranges, strict=True)),
             [last - first for first, last in ranges],
@@ -94,10 +78,9 @@ def prepare_candidates(searched: Searched, folder: str, start_ray: Callable[[], 
             noun="queries",
             describe=lambda task: f"queries {task[1][0]:,} to {task[1][1] - 1:,}",
         )
-        result = run_stage(stage, output, writer, lock, meter)
-        manifest = Manifest(KIND, lineage, result.entries)
-        output.finish(manifest)
-    return manifest
+
+    lineage = {"searched": searched.digest, "similarity": searched.similarity.name}
+    return make_once(folder, KIND, lineage, start_ray, stage)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.mining.negatives.pairs import PairRows, find_pairs, read_pair_rows
-from st_ray.runtime.mining.negatives.steps import one_step
+from st_ray.runtime.mining.negatives.steps import make_once, one_step
 from st_ray.runtime.rerank.pairs import PairFolder, read_pairs
-from st_ray.runtime.stage import run_stage
+from st_ray.runtime.stage import Stage
 from st_ray.store.hits import KIND, hits_bytes, hits_table
 from st_ray.store.manifest import Manifest, ShardEntry, content_digest
-from st_ray.store.output import OutputFolder, Part
+from st_ray.store.output import Part
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,14 @@ def known_scores(scored: Sequence[ScoredPairs], wanted: PairRows, first: int) ->
 def prepare_unscored(
     candidates: str, parts: Manifest, scored: Sequence[ScoredPairs], folder: str, start_ray: Callable[[], None]
 ) -> Manifest:
-    """Make a folder of hits of the candidates that have no score, unless that is done.
+    """Make a folder of hits of the candidates that have no score, unless that is done. See `make_once`.
 
     Args:
         candidates: their folder.
-        start_ray: called before any work.
     """
-    output = OutputFolder(folder, KIND)
-    output.check_usable()
-    lineage = {"candidates": [entry.digest for entry in parts.entries], "scored": [some.digest for some in scored]}
-    finished = output.manifest()
-    if finished is not None:
-        output.check_lineage(lineage)
-        return finished
-    with output.lock() as lock:
-        writer = output.begin(lineage)
-        start_ray()
-        meter = Meter()
-        stage = one_step(
+
+    def stage(meter: Meter) -> Stage:
+        return one_step(
             "pairs without a score",
             parts.entries,
             [entry.rows for entry in parts.entries],
@@ -106,10 +96,9 @@ def prepare_unscored(
             noun="pairs",
             describe=lambda entry: f"candidates of queries from {entry.first_row:,} on",
         )
-        result = run_stage(stage, output, writer, lock, meter)
-        manifest = Manifest(KIND, lineage, result.entries)
-        output.finish(manifest)
-    return manifest
+
+    lineage = {"candidates": [entry.digest for entry in parts.entries], "scored": [some.digest for some in scored]}
+    return make_once(folder, KIND, lineage, start_ray, stage)
 
 
 @dataclass(frozen=True)

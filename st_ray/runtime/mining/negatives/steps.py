@@ -1,4 +1,4 @@
-"""A stage of one step, which has all CPUs of the cluster to itself, and counts the rows that it does."""
+"""Stages of one step, which have all CPUs of the cluster to themselves, and outputs that are one such stage."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import Row, task_of
 from st_ray.runtime.resources import cluster_nodes
-from st_ray.runtime.stage import Stage
-from st_ray.store.output import Part
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.store.lineage import Lineage
+from st_ray.store.manifest import Manifest
+from st_ray.store.output import OutputFolder, Part
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,32 @@ def one_step(
         noun=noun,
         describe=lambda task: describe(task[0]),
     )
+
+
+def make_once(
+    folder: str, kind: str, lineage: Lineage, start_ray: Callable[[], None], stage_of: Callable[[Meter], Stage]
+) -> Manifest:
+    """An output that is what one stage makes, unless that is done.
+
+    Args:
+        start_ray: called before any work.
+        stage_of: the stage, whose rows are counted by the meter.
+
+    Raises:
+        OutputError: another output lies in `folder`.
+        ShardError: some parts could not be made; the others are kept.
+    """
+    output = OutputFolder(folder, kind)
+    output.check_usable()
+    finished = output.manifest()
+    if finished is not None:
+        output.check_lineage(lineage)
+        return finished
+    with output.lock() as lock:
+        writer = output.begin(lineage)
+        start_ray()
+        meter = Meter()
+        result = run_stage(stage_of(meter), output, writer, lock, meter)
+        manifest = Manifest(kind, lineage, result.entries)
+        output.finish(manifest)
+    return manifest
