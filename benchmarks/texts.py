@@ -11,17 +11,36 @@ CRANFIELD = Path(__file__).resolve().parents[2] / "shared" / "data" / "cranfield
 
 def glosses(count: int) -> list[str]:
     """The first `count` glosses of WordNet 3.0, a definition and examples of a word each, in a fixed mixed order."""
+    return [gloss for _, gloss in mixed(entries())[:count]]
+
+
+def words_and_glosses(count: int) -> tuple[list[str], list[str]]:
+    """The words of the first `count` entries of WordNet 3.0, and their glosses; words occur once."""
+    first: dict[str, str] = {}
+    for words, gloss in mixed(entries()):
+        first.setdefault(words, gloss)
+    return list(first)[:count], list(first.values())[:count]
+
+
+def entries() -> list[tuple[str, str]]:
+    """(words, gloss) of each entry of WordNet 3.0, in the order of its files (format: wndb(5WN))."""
     files = [WORDNET / f"data.{part}" for part in ("noun", "verb", "adj", "adv")]
     if not all(file.exists() for file in files):
         raise SystemExit(f"{WORDNET} is missing: install it with `apt-get install wordnet-base`, and run again")
-    found = [
-        line.partition("| ")[2].strip()
-        for file in files
-        for line in file.read_text(encoding="utf-8").splitlines()
-        if "| " in line and not line.startswith("  ")
-    ]
-    step = 7919  # a prime: nouns, verbs and adjectives in turn
-    return [found[row * step % len(found)] for row in range(min(count, len(found)))]
+    found = []
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if "| " in line and not line.startswith("  "):
+                head, _, gloss = line.partition("| ")
+                fields = head.split()
+                words = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
+                found.append((", ".join(words).replace("_", " "), gloss.strip()))
+    return found
+
+
+def mixed(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """All rows in a fixed order that has nouns, verbs and adjectives in turn."""
+    return [rows[row * 7919 % len(rows)] for row in range(len(rows))]  # a prime
 
 
 def abstracts() -> list[str]:
