@@ -20,16 +20,17 @@ _numbers = itertools.count()
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class _Totals:
-    """Of each meter, by its number, sums by name, and for how long there has been anything to add."""
+    """Of each meter, by its number: sums and latest values by name, and since when there has been anything to add."""
 
     def __init__(self) -> None:
         self._totals: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._begun: dict[int, float] = {}
 
-    def add(self, meter: int, amounts: dict[str, float]) -> None:
+    def add(self, meter: int, amounts: dict[str, float], latest: dict[str, float]) -> None:
         self._begun.setdefault(meter, time.monotonic() - _SEND_SECONDS)
         for name, amount in amounts.items():
             self._totals[meter][name] += amount
+        self._totals[meter].update(latest)
 
     def read(self, meter: int) -> dict[str, float]:
         elapsed = time.monotonic() - self._begun[meter] if meter in self._begun else 0.0
@@ -75,6 +76,7 @@ class MeterClient:
     def __init__(self, totals: Any, number: int) -> None:
         self._totals, self._number = totals, number
         self._amounts: dict[str, float] = {}
+        self._latest: dict[str, float] = {}
         self._sent = time.monotonic()
 
     def add(self, **amounts: float) -> None:
@@ -84,8 +86,12 @@ class MeterClient:
         if time.monotonic() - self._sent >= _SEND_SECONDS:
             self.flush()
 
+    def put(self, **values: float) -> None:
+        """Tell the latest `values`, with what is counted next."""
+        self._latest |= values
+
     def flush(self) -> None:
         """Send what has been counted."""
-        if self._amounts:
-            self._totals.add.remote(self._number, self._amounts)
-        self._amounts, self._sent = {}, time.monotonic()
+        if self._amounts or self._latest:
+            self._totals.add.remote(self._number, self._amounts, self._latest)
+        self._amounts, self._latest, self._sent = {}, {}, time.monotonic()

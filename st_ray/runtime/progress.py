@@ -28,23 +28,11 @@ class Progress:
     """Prints progress to standard error from a thread of its own while the `with` block runs.
 
     Args:
-        label: what is being done.
-        rows: rows to do in this run.
-        shards: shards of the whole plan.
-        read: where the run stands now.
-        noun: what the rows are called.
+        line: what there is to say now.
     """
 
-    def __init__(
-        self,
-        label: str,
-        rows: int,
-        shards: int,
-        read: Callable[[], Snapshot],
-        stream: TextIO | None = None,
-        noun: str = "rows",
-    ) -> None:
-        self._label, self._rows, self._shards, self._read, self._noun = label, rows, shards, read, noun
+    def __init__(self, line: Callable[[], str], stream: TextIO | None = None) -> None:
+        self._line = line
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._stop = threading.Event()
@@ -66,7 +54,7 @@ class Progress:
             self._show()
 
     def _show(self) -> None:
-        line = progress_line(self._label, self._read(), self._rows, self._shards, self._noun)
+        line = self._line()
         print(f"\r\x1b[2K{line}" if self._live else line, end="" if self._live else "\n", file=self._stream, flush=True)
 
 

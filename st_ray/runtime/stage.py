@@ -17,7 +17,7 @@ from st_ray.core.errors import ShardError, StRayError
 from st_ray.runtime import pipeline
 from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.pipeline import Row
-from st_ray.runtime.progress import Progress, Snapshot
+from st_ray.runtime.progress import Progress, Snapshot, progress_line
 from st_ray.runtime.resources import TASK_CPUS
 from st_ray.runtime.session import raise_if_stopped
 from st_ray.store.lock import OutputLock
@@ -148,12 +148,12 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
     """
     tally = _Tally(stage, output.committed(writer))
 
-    def snapshot() -> Snapshot:
+    def line() -> str:
         totals = meter.read()
-        return Snapshot(totals.get("rows", 0), totals.get("tokens", 0), len(tally.done), totals.get(ELAPSED, 0))
+        now = Snapshot(totals.get("rows", 0), totals.get("tokens", 0), len(tally.done), totals.get(ELAPSED, 0))
+        return progress_line(stage.label, now, tally.rows_to_do, len(tally.names), stage.noun)
 
-    progress = Progress(stage.label, tally.rows_to_do, len(tally.names), snapshot, noun=stage.noun)
-    with progress if tally.todo() else nullcontext():
+    with Progress(line) if tally.todo() else nullcontext():
         # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
         # shard, so that one that kills its process takes no other with it.
         for attempt in range(ATTEMPTS):

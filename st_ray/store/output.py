@@ -157,6 +157,19 @@ class OutputFolder:
             fs.create_exclusive(where, json.dumps(make()).encode())
         return json.loads(fs.read_bytes(where))
 
+    def settle_inputs(self, name: str, inputs: Lineage) -> None:
+        """Write what the parts are made from into the file `name`, or compare it with what stands there.
+
+        Raises:
+            OutputError: earlier parts were made from something else.
+        """
+        differences = lineage_differences(self.settle(name, lambda: inputs), inputs)
+        if differences:
+            raise OutputError(
+                f"what {self.folder} was begun with has changed:\n     " + "\n     ".join(differences),
+                "name another --output, or start again with --overwrite",
+            )
+
     def check_lineage(self, lineage: Lineage) -> None:
         """Raise OutputError, naming the parts that differ, if what lies here was begun with another lineage."""
         run = self._run()

@@ -169,7 +169,7 @@ def test_a_killed_actor_and_a_run_cut_short(folder: Path) -> None:
     (folder / "out" / "manifest.json").unlink()
     with (folder / "corpus.jsonl").open("a") as stream:
         stream.write(json.dumps({"id": "more", "text": "more"}) + "\n")
-    with pytest.raises(OutputError, match="the texts have changed since"):
+    with pytest.raises(OutputError, match="was begun with has changed"):
         reranked(folder)
 
 

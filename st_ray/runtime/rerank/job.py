@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from st_ray.core.errors import ConfigError, OutputError, StRayError
+from st_ray.core.errors import ConfigError, StRayError
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.compute import Compute, actors_for
 from st_ray.runtime.corpus import flags_of_a_corpus
@@ -26,12 +26,9 @@ from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.store import fs
 from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.hits import KIND, SUFFIXES
-from st_ray.store.lineage import Lineage, lineage_differences
+from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import Manifest
 from st_ray.store.output import OutputFolder
-
-if TYPE_CHECKING:
-    pass
 
 TEXTS = "texts.json"
 """File of the output that says which texts its parts were made from."""
@@ -80,7 +77,7 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
             if begun is None:
                 output.clear()  # so that mended flags do not meet the old ones
             raise
-        _check_texts(output, candidates)
+        output.settle_inputs(TEXTS, {name: candidates.lineage[name] for name in ("queries", "corpus")})
         laps.end("texts")
         if finished is not None:
             output.finish(finished)  # what was staged to compare the texts goes
@@ -144,17 +141,6 @@ def _lineage(
         "keep_retrieval_score": config.keep_retrieval_score,
         "format": config.format,
     }
-
-
-def _check_texts(output: OutputFolder, candidates: Candidates) -> None:
-    """Raise OutputError where parts may have been made from other texts."""
-    now = {name: candidates.lineage[name] for name in ("queries", "corpus")}
-    differences = lineage_differences(output.settle(TEXTS, lambda: now), now)
-    if differences:
-        raise OutputError(
-            f"the texts have changed since {output.folder} was begun:\n     " + "\n     ".join(differences),
-            "name another --output, or start again with --overwrite",
-        )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from st_ray.runtime.mining.communities.group import Group, decided, noted
 from st_ray.runtime.mining.communities.holders import start_holders, units
 from st_ray.runtime.mining.communities.page import PAGE, report
 from st_ray.runtime.mining.communities.parts import PART_ROWS, WritePart, order, part_count
-from st_ray.runtime.progress import Progress, Snapshot
+from st_ray.runtime.progress import Progress, Snapshot, progress_line
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_can_grow, cluster_nodes, keep_bytes, plan_actors
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.shuffle import spread
@@ -236,11 +236,12 @@ def _device(plan: ActorPlan) -> str:
 
 
 def _progress(candidates: int, meter: Meter) -> Any:
-    def snapshot() -> Snapshot:
+    def line() -> str:
         totals = meter.read()
-        return Snapshot(totals.get("rows", 0), 0, 0, totals.get(ELAPSED, 0))
+        now = Snapshot(totals.get("rows", 0), 0, 0, totals.get(ELAPSED, 0))
+        return progress_line("group", now, candidates, 1, "candidates")
 
-    return Progress("group", candidates, 1, snapshot, noun="candidates")
+    return Progress(line)
 
 
 def _about(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from st_ray.core.errors import OutputError, StRayError
+from st_ray.core.errors import StRayError
 from st_ray.mining.filters import Dropped
 from st_ray.mining.formats import Layout
 from st_ray.mining.negative_statistics import Report
@@ -34,7 +34,7 @@ from st_ray.runtime.stage import StageResult, run_stage
 from st_ray.store import fs
 from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.hits import KIND as HITS
-from st_ray.store.lineage import Lineage, lineage_differences
+from st_ray.store.lineage import Lineage
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import Manifest, ShardEntry
 from st_ray.store.output import RUN, STAGING, OutputFolder, Writer
@@ -92,7 +92,7 @@ def mine_hard_negatives(
                 fs.remove(work.place(TEXTS) if config.work else config.work_folder, recursive=True)
             raise
         mineable = chain.mineable(texts)
-        _check_inputs(output, mineable)
+        output.settle_inputs(INPUTS, mineable.digests)
         if finished is not None:
             return JobResult(finished, output.folder, already_complete=True)
         work.start_ray()
@@ -233,14 +233,3 @@ def _is_of(finished: Manifest, config: MineHardNegativesConfig, request: TextReq
     about = finished.about
     named = config.model, config.cross_encoder
     return about["texts"]["stamps"] == request.stamps and (about["model"], about["cross_encoder"]) == named
-
-
-def _check_inputs(output: OutputFolder, mineable: Mineable) -> None:
-    """Raise OutputError where parts may have been made from other texts or scores."""
-    now = mineable.digests
-    differences = lineage_differences(output.settle(INPUTS, lambda: now), now)
-    if differences:
-        raise OutputError(
-            f"what {output.folder} was begun with has changed:\n     " + "\n     ".join(differences),
-            "name another --output, or start again with --overwrite",
-        )
