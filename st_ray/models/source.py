@@ -25,7 +25,13 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SUFFIXES = {".json", ".txt", ".safetensors", ".bin", ".model", ".vocab", ".jinja", ".py", ".bpe", ".spm", ".tiktoken"}
 # Other forms of the same weights.
 _OTHER_BACKENDS = {"onnx", "openvino", "coreml"}
-_NOT_FROM_HUB = [*(f"{name}/*" for name in sorted(_OTHER_BACKENDS)), "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]
+# What training leaves beside a model: how it came to be.
+_RUNS = "training"
+_OF_TRAINING = {"manifest.json", "run.json", _RUNS}
+_NOT_FROM_HUB = [
+    *(f"{name}/*" for name in [*sorted(_OTHER_BACKENDS), _RUNS]),
+    *("manifest.json", "run.json", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"),
+]
 _CHUNK = 1 << 20
 
 
@@ -57,16 +63,24 @@ def resolve_model(model: str | Path) -> Path:
 def model_digest(folder: Path) -> str:
     """SHA-256, in hex, of the names and contents of all files that can change an embedding.
 
-    The same model in another place has the same digest; documentation, images and exports to other backends do
-    not count.
+    The same model in another place has the same digest; documentation, images, exports to other backends and what
+    training left beside it do not count.
     """
     files = []
     for path in sorted(folder.rglob("*")):
         relative = PurePosixPath(path.relative_to(folder).as_posix())
-        if _is_relevant(relative) and path.is_file():
+        if is_model_file(relative) and path.is_file():
             stat = path.stat()
             files.append((str(relative), stat.st_size, stat.st_mtime_ns))
     return _content_digest(folder, tuple(files))
+
+
+def is_model_file(path: PurePosixPath) -> bool:
+    """Whether the file `path`, as seen from its model folder, can change an embedding."""
+    if path.parts[0] in _OF_TRAINING or path.name.lower().startswith(("readme", "license")):
+        return False
+    hidden_or_other = any(part.startswith(".") or part in _OTHER_BACKENDS for part in path.parts)
+    return path.suffix in _SUFFIXES and not hidden_or_other
 
 
 @functools.lru_cache(maxsize=4)
@@ -81,11 +95,6 @@ def _content_digest(folder: Path, files: tuple[tuple[str, int, int], ...]) -> st
     return digest.hexdigest()
 
 
-def _is_relevant(path: PurePosixPath) -> bool:
-    hidden_or_other = any(part.startswith(".") or part in _OTHER_BACKENDS for part in path.parts)
-    return path.suffix in _SUFFIXES and not hidden_or_other and not path.name.lower().startswith(("readme", "license"))
-
-
 def _package_folder(package: str) -> Path:
     """The one folder with modules.json (else config.json) in an installed package, which is not imported."""
     try:
@@ -96,7 +105,8 @@ def _package_folder(package: str) -> Path:
         raise ModelError(f"there is no installed package {package!r}", f"install it with pip, or check {PACKAGE}NAME")
     root = Path(next(iter(spec.submodule_search_locations)))
     for marker in ("modules.json", "config.json"):
-        found = sorted({path.parent for depth in ("", "*/", "*/*/") for path in root.glob(depth + marker)})
+        places = {path.parent for depth in ("", "*/", "*/*/") for path in root.glob(depth + marker)}
+        found = sorted(place for place in places if not any(place.is_relative_to(other / _RUNS) for other in places))
         if len(found) == 1:
             return found[0]
         if found:
@@ -111,7 +121,7 @@ def _fetched_folder(url: str) -> Path:
     try:
         listing = fs.find(root, detail=True)
         names = {PurePosixPath(path).relative_to(root): path for path in listing}
-        files = {name.as_posix(): listing[names[name]] for name in sorted(names) if _is_relevant(name)}
+        files = {name.as_posix(): listing[names[name]] for name in sorted(names) if is_model_file(name)}
         if not files:
             raise ModelError(f"there is no model folder at {url}", "check the URL; it must name the folder itself")
         return cached_folder("models", _listing_digest(url, files), lambda target: _fetch(fs, files, target))

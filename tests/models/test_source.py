@@ -15,6 +15,9 @@ from st_ray.models.source import model_digest, resolve_model
 from st_ray.store.fs import open_fs
 from tests.models.tiny_models import save_tiny_model
 
+# What training leaves beside a model.
+OF_TRAINING = ("manifest.json", "run.json", "training/state.json", "training/best/config.json", "training/modules.json")
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -72,6 +75,13 @@ def test_package(place: str, tiny: Path, package: Path) -> None:
     read_model_folder(resolve_model("package:packaged_model"))
 
 
+def test_package_with_a_trained_model(tiny: Path, package: Path) -> None:
+    shutil.copytree(tiny, package / "model")
+    (package / "model" / "training").mkdir()
+    shutil.copy(tiny / "modules.json", package / "model" / "training")
+    assert resolve_model("package:packaged_model") == package / "model"
+
+
 def test_package_with_none_or_several(tiny: Path, package: Path) -> None:
     with pytest.raises(ModelError, match="holds no model folder"):
         resolve_model("package:packaged_model")
@@ -87,8 +97,8 @@ def test_digest_is_of_the_content(tiny: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny, tmp_path / "elsewhere")
     digest = model_digest(tiny)
     assert model_digest(copy) == digest
-    for name in ("README.md", ".gitattributes", "picture.png", "onnx/model.json", ".cache/x.json"):
-        (copy / name).parent.mkdir(exist_ok=True)
+    for name in ("README.md", ".gitattributes", "picture.png", "onnx/model.json", ".cache/x.json", *OF_TRAINING):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text("anything")
     assert model_digest(copy) == digest
     weights = copy / "2_Dense" / "model.safetensors"
@@ -96,6 +106,9 @@ def test_digest_is_of_the_content(tiny: Path, tmp_path: Path) -> None:
     assert model_digest(copy) != digest
     weights.write_bytes((tiny / "2_Dense" / "model.safetensors").read_bytes())
     assert model_digest(copy) == digest
+    (copy / "2_Dense" / "run.json").write_text("{}")  # not where training writes it
+    assert model_digest(copy) != digest
+    (copy / "2_Dense" / "run.json").unlink()
     (copy / "config_sentence_transformers.json").rename(copy / "renamed.json")
     assert model_digest(copy) != digest
 
@@ -111,6 +124,18 @@ def test_s3_folder_is_fetched_once(s3: str, tiny: Path, cache: Path) -> None:
     assert resolve_model(f"{url}/") == folder
     assert (folder / "config.json").stat().st_ino == before
     assert list(cache.iterdir()) == [folder]
+
+
+def test_what_training_left_in_an_s3_folder_is_not_fetched(s3: str, tiny: Path, cache: Path, tmp_path: Path) -> None:
+    trained = shutil.copytree(tiny, tmp_path / "trained")
+    url = upload(trained, f"{s3}/trained")
+    first = resolve_model(url)
+    for name in OF_TRAINING:
+        (trained / name).parent.mkdir(parents=True, exist_ok=True)
+        (trained / name).write_text("{}")
+    assert resolve_model(upload(trained, url)) == first
+    assert not any((first / name).exists() for name in OF_TRAINING)
+    assert model_digest(first) == model_digest(tiny)
 
 
 def test_changed_s3_folder_is_fetched_again(s3: str, tiny: Path, cache: Path) -> None:
