@@ -13,6 +13,7 @@ DEFAULT_TEXT_COLUMN = "text"
 _TEXT_KINDS = ("string", "null")
 _ID_KINDS = ("string", "integer", "null")
 LISTS_OF_STRINGS = "list of strings"
+LISTS_OF_NUMBERS = "list of numbers"
 _FLOAT_KINDS = ("halffloat", "float", "double")
 _DECIMAL_KINDS = ("decimal32", "decimal64", "decimal128", "decimal256")
 _NUMBER_KINDS = ("integer", "bool", *_FLOAT_KINDS, *_DECIMAL_KINDS, "null")
@@ -21,6 +22,7 @@ _VALUE_KINDS = {
     "text": ("strings", _TEXT_KINDS),
     "texts": ("lists of strings", (LISTS_OF_STRINGS, "null")),
     "number": ("numbers", _NUMBER_KINDS),
+    "numbers": ("lists of numbers", (LISTS_OF_NUMBERS, "null")),
     "class": ("numbers", _NUMBER_KINDS),
 }
 

@@ -49,11 +49,14 @@ class JsonLines:
 
 
 def keys(objects: Sequence[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
-    """(key, type) of all keys in these objects, in order of appearance; a string anywhere makes it a string."""
+    """(key, type) of all keys in these objects, in order of appearance.
+
+    A string anywhere makes it a string; null says nothing where there is another type.
+    """
     found: dict[str, str] = {}
     for record in objects:
         for key, value in record.items():
-            if found.get(key) != "string":
+            if key not in found or (found[key] != "string" and value is not None):
                 found[key] = type_name(value)
     return tuple(found.items())
 

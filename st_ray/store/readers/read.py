@@ -32,8 +32,8 @@ class TextBlock:
         ids: [n] string or int64; the global row numbers where there is no id column.
         rows: [n] int64, global row numbers.
         texts: n strings.
-        values: [n] for each value column: string, list of strings, float64 or int64, for the kinds text, texts,
-            number and class.
+        values: [n] for each value column: string, list of strings, float64, list of float64 or int64, for the kinds
+            text, texts, number, numbers and class.
         rejects: a table of REJECTS_SCHEMA, one row a bad row; both row numbers count from 0.
     """
 

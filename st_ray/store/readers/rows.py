@@ -71,6 +71,9 @@ def assemble(cells: Cells, spec: ReadSpec, kind: str | None) -> RowBatch:
                 if type(value) is not str:
                     bad.setdefault(index, f"column {name!r} {mismatch(value, 'string')}")
     values = tuple(value_array(column, part, bad) for column, part in zip(spec.values, cells.values, strict=True))
+    if spec.check is not None:
+        named = {column.name: array for column, array in zip(spec.values, values, strict=True) if column.kind != "text"}
+        bad = {**spec.check(named), **bad}
     ids = cells.ids
     if ids is not None:
         kind = _check_ids(ids, bad, str(spec.id_column), kind)

@@ -93,10 +93,11 @@ def _check_unique(files: Sequence[SourceFile]) -> None:
 
 def _check_lists(files: Sequence[SourceFile], spec: ReadSpec) -> None:
     """Raise InputError where a column of lists is asked of a format all of whose cells are strings."""
-    lists = [column.name for column in spec.values if column.kind == "texts"]
+    lists = [column for column in spec.values if column.kind in ("texts", "numbers")]
     for file in files:
         if lists and not is_table(file.format) and not text_format(file.format, spec).typed:
             raise InputError(
-                f"{file.url}: column {lists[0]!r} is to hold lists of texts, which a {file.format} file cannot",
+                f"{file.url}: column {lists[0].name!r} is to hold lists of {lists[0].kind}, which a {file.format} file "
+                "cannot",
                 "use JSON lines or Parquet",
             )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
+
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -13,14 +16,27 @@ class ValueColumn:
     Attributes:
         name: the column's; it may be a text column too.
         kind: what a value must be. text: a string, which may be empty; texts: a list of strings, which may be empty;
-            number: a finite number, True being 1; class: a whole number (3, 3.0 or True) that is one of the classes.
-            CSV, TSV and plain text hold strings alone: numbers and classes are parsed there, and there are no lists.
+            number: a finite number, True being 1; numbers: a list of such, which may be empty; class: a whole number
+            (3, 3.0 or True) that is one of the classes. CSV, TSV and plain text hold strings alone: numbers and
+            classes are parsed there, and there are no lists.
         classes: of `class`: values are 0 to classes - 1; None: any whole number from 0 on that fits int64.
     """
 
     name: str
-    kind: Literal["text", "texts", "number", "class"]
+    kind: Literal["text", "texts", "number", "numbers", "class"]
     classes: int | None = None
+
+
+class RowCheck(Protocol):
+    """What the values of a row must be beside the kinds of their columns. Picklable."""
+
+    def __call__(self, values: Mapping[str, pa.Array]) -> Mapping[int, str]:
+        """Index -> reason, for rows that cannot be used.
+
+        Args:
+            values: the value columns, by name, but for those of kind text; rows that are bad already hold null there,
+                or anything.
+        """
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class ReadSpec:
         separator: what stands between the text columns.
         quotes: whether a double quote opens a quoted field in CSV and TSV; False: quotes are plain characters.
         values: the columns that are read beside the text.
+        check: finds further rows that cannot be used; None: there are none.
     """
 
     id_column: str | None = None
@@ -43,6 +60,7 @@ class ReadSpec:
     separator: str = " "
     quotes: bool = True
     values: tuple[ValueColumn, ...] = ()
+    check: RowCheck | None = None
 
     def needed(self) -> tuple[str, ...]:
         """The columns to read: text columns, then the id column, then value columns, each once."""

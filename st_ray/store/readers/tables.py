@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from st_ray.core.errors import InputError
 from st_ray.store.readers.cells import column_values, is_list
-from st_ray.store.readers.columns import LISTS_OF_STRINGS, check_names, check_types
+from st_ray.store.readers.columns import LISTS_OF_NUMBERS, LISTS_OF_STRINGS, check_names, check_types
 from st_ray.store.readers.files import column_buffer_bytes, open_table, reading
 from st_ray.store.readers.rows import Cells, RowBatch, assemble
 from st_ray.store.readers.spec import ReadSpec
@@ -19,7 +19,7 @@ _BATCH_ROWS = 8192
 
 
 def schema_columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
-    """(name, kind) of each column: string, integer, null, list of strings, or the Arrow type's own name."""
+    """(name, kind) of each column: string, integer, null, list of strings or numbers, or the Arrow type's own name."""
     return tuple((field.name, _kind(field.type)) for field in schema)
 
 
@@ -137,7 +137,14 @@ def _kind(kind: pa.DataType) -> str:
     # Of lists that are all empty, nothing says what they are lists of.
     if is_list(kind) and (_is_string(kind.value_type) or pa.types.is_null(kind.value_type)):
         return LISTS_OF_STRINGS
+    if is_list(kind) and _is_number(kind.value_type):
+        return LISTS_OF_NUMBERS
     return str(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    is_some = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(test(kind) for test in is_some)
 
 
 def _is_string(kind: pa.DataType) -> bool:

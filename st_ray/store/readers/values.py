@@ -12,10 +12,28 @@ from st_ray.store.readers.cells import column_values
 from st_ray.store.readers.records import Unusable, mismatch, type_name
 from st_ray.store.readers.spec import ValueColumn
 
-ARROW_TYPES = {"text": pa.string(), "texts": pa.list_(pa.string()), "number": pa.float64(), "class": pa.int64()}
+ARROW_TYPES = {
+    "text": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "number": pa.float64(),
+    "numbers": pa.list_(pa.float64()),
+    "class": pa.int64(),
+}
 # What pyarrow turns into those types as it is; a truncated 2.5 and the letters of a string are not wanted.
-_PLAIN_TYPES: dict[str, set[type]] = {"text": {str}, "texts": {list}, "number": {int, float, bool}, "class": {int}}
-_CONVERTERS: dict[str, Any] = {"text": str, "texts": list, "number": float, "class": int}
+_PLAIN_TYPES: dict[str, set[type]] = {
+    "text": {str},
+    "texts": {list},
+    "number": {int, float, bool},
+    "numbers": {list},
+    "class": {int},
+}
+_CONVERTERS: dict[str, Any] = {
+    "text": str,
+    "texts": list,
+    "number": float,
+    "numbers": lambda cell: [float(part) for part in cell],
+    "class": int,
+}
 _MAX_CLASSES = 2**63
 _MAX_SHOWN = 40
 
@@ -85,10 +103,12 @@ def _is_fine(column: ValueColumn, array: pa.Array) -> bool:
         return False
     if column.kind == "text":
         return True
-    if column.kind == "texts":
-        return not array.flatten().null_count
+    if column.kind in ("texts", "numbers"):
+        array = array.flatten()
+    if array.null_count or column.kind == "texts":
+        return not array.null_count
     numbers = array.to_numpy()
-    if column.kind == "number":
+    if column.kind in ("number", "numbers"):
         return bool(np.isfinite(numbers).all())
     return bool(((numbers >= 0) & (numbers <= (column.classes or _MAX_CLASSES) - 1)).all())
 
@@ -99,9 +119,15 @@ def _fault(column: ValueColumn, cell: Any) -> str:
         return "" if type(cell) is str else mismatch(cell, "string")
     if column.kind == "texts":
         return _list_fault(cell)
-    if cell is None or isinstance(cell, str | list | dict | Unusable):
+    if column.kind == "numbers":
+        return _numbers_fault(cell)
+    if _is_no_number(cell):
         return mismatch(cell, "a number")
     return _number_fault(cell) if column.kind == "number" else _class_fault(cell, column.classes)
+
+
+def _is_no_number(cell: Any) -> bool:
+    return cell is None or isinstance(cell, str | list | dict | Unusable)
 
 
 def _list_fault(cell: Any) -> str:
@@ -109,6 +135,15 @@ def _list_fault(cell: Any) -> str:
         return mismatch(cell, "a list of strings")
     others = [type_name(part) for part in cell if type(part) is not str]
     return f"holds a list with a value of type {others[0]}, not a list of strings" if others else ""
+
+
+def _numbers_fault(cell: Any) -> str:
+    if type(cell) is not list:
+        return mismatch(cell, "a list of numbers")
+    others = [type_name(part) for part in cell if _is_no_number(part)]
+    if others:
+        return f"holds a list with a value of type {others[0]}, not a list of numbers"
+    return next(filter(None, map(_number_fault, cell)), "")
 
 
 def _number_fault(cell: Any) -> str:

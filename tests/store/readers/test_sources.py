@@ -10,6 +10,7 @@ import pytest
 
 from st_ray.core.errors import InputError
 from st_ray.store.readers import ReadSpec, resolve_inputs
+from st_ray.store.readers.sources import input_columns
 from tests.store.readers.writing import SPEC, encode, jsonl_bytes, parquet_bytes, read_all, rows_of
 
 ROWS = [(number, f"text {number}") for number in range(7)]
@@ -201,3 +202,10 @@ def test_digest_is_of_the_content(tmp_path: Path) -> None:
     assert digest(put(tmp_path / "b.jsonl.gz")) == plain
     assert digest(put(tmp_path / "c.jsonl", jsonl_bytes(ROWS[:-1]))) != plain
     assert digest(put(tmp_path / "a.parquet")) != digest(put(tmp_path / "b.parquet", parquet_bytes(ROWS[:-1])))
+
+
+def test_null_says_nothing_of_a_key(tmp_path: Path) -> None:
+    lines = ['{"a": null, "b": [1], "c": 1}', '{"a": 2, "b": null, "c": "x", "d": null}', '{"c": null}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    columns = input_columns([str(tmp_path)], ReadSpec())
+    assert list(columns) == [("a", "integer"), ("b", "array"), ("c", "string"), ("d", "null")]

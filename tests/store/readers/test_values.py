@@ -502,7 +502,7 @@ def test_a_column_that_is_missing(tmp_path: Path, extension: str) -> None:
         (ValueColumn("score", "text"), "column 'score' holds double, not strings"),
         (ValueColumn("positive", "text"), "column 'positive' holds list of strings, not strings"),
         (ValueColumn("other", "texts"), "column 'other' holds string, not lists of strings"),
-        (ValueColumn("numbers", "texts"), "column 'numbers' holds list<"),
+        (ValueColumn("numbers", "texts"), "column 'numbers' holds list of numbers, not lists of strings"),
         (ValueColumn("dates", "number"), "column 'dates' holds date32"),
     ],
 )
