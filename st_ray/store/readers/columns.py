@@ -22,6 +22,9 @@ _VALUE_KINDS = {
     "texts": ("lists of strings", (LISTS_OF_STRINGS, "null")),
     "number": ("numbers", _NUMBER_KINDS),
     "class": ("numbers", _NUMBER_KINDS),
+    "id": ("strings or integers", _ID_KINDS),
+    "ids": ("lists of ids in JSON lines", ("null",)),
+    "id lists": ("lists of ids by name in JSON lines", ("null",)),
 }
 
 Columns = Sequence[tuple[str, str]]

@@ -33,7 +33,7 @@ class TextBlock:
         rows: [n] int64, global row numbers.
         texts: n strings.
         values: [n] for each value column: string, list of strings, float64 or int64, for the kinds text, texts,
-            number and class.
+            number and class; string, list of strings, or map of strings to such lists, for id, ids and id lists.
         rejects: a table of REJECTS_SCHEMA, one row a bad row; both row numbers count from 0.
     """
 

@@ -9,10 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.store.readers.cells import column_values
+from st_ray.store.readers.id_values import ID_TYPES, id_array
 from st_ray.store.readers.records import Unusable, mismatch, type_name
 from st_ray.store.readers.spec import ValueColumn
 
-ARROW_TYPES = {"text": pa.string(), "texts": pa.list_(pa.string()), "number": pa.float64(), "class": pa.int64()}
+ARROW_TYPES = {
+    "text": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "number": pa.float64(),
+    "class": pa.int64(),
+    **ID_TYPES,
+}
 # What pyarrow turns into those types as it is; a truncated 2.5 and the letters of a string are not wanted.
 _PLAIN_TYPES: dict[str, set[type]] = {"text": {str}, "texts": {list}, "number": {int, float, bool}, "class": {int}}
 _CONVERTERS: dict[str, Any] = {"text": str, "texts": list, "number": float, "class": int}
@@ -30,6 +37,8 @@ def value_array(column: ValueColumn, cells: list[Any] | pa.Array, bad: dict[int,
     Raises:
         pyarrow.ArrowInvalid: an Arrow column is damaged.
     """
+    if column.kind in ID_TYPES:
+        return id_array(column, cells, bad)
     array = _all_at_once(column, cells) if isinstance(cells, pa.Array) or not bad else None
     if array is not None:
         return array
