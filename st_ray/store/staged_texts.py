@@ -45,20 +45,29 @@ def read_staged_texts(urls: Sequence[str], reader: int, count: int) -> list[str]
     Raises:
         InputError: a file is missing or damaged, or a text is in none of them.
     """
-    tables = [table for url in urls if (table := _row_group(url, reader)) is not None]
-    if not tables:
-        numbers, texts = np.empty(0, np.int32), pa.chunked_array([], pa.large_string())
-    else:
-        table = pa.concat_tables(tables)
-        numbers, texts = table["number"].to_numpy(), table["text"]
-    order = np.argsort(numbers)
-    if not np.array_equal(numbers[order], np.arange(count)):
+    numbers, texts = find_staged_texts(urls, reader)
+    if not np.array_equal(numbers, np.arange(count)):
         where = urls[0] if urls else "nowhere"
         raise InputError(
             f"{where} and others should hold {count} texts for {reader}, but hold {len(numbers)}",
             "start the job again with --overwrite",
         )
-    return list(texts.take(pa.array(order)).to_pylist())
+    return texts
+
+
+def find_staged_texts(urls: Sequence[str], reader: int) -> tuple[np.ndarray, list[str]]:
+    """The texts for one reader, `[n]`, of whatever files have any, and their numbers, int32 `[n]`, ascending.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    tables = [table for url in urls if (table := _row_group(url, reader)) is not None]
+    if not tables:
+        return np.empty(0, np.int32), []
+    table = pa.concat_tables(tables)
+    numbers = table["number"].to_numpy()
+    order = np.argsort(numbers)
+    return numbers[order], table["text"].take(pa.array(order)).to_pylist()
 
 
 def _row_group(url: str, reader: int) -> pa.Table | None:

@@ -28,7 +28,7 @@ from st_ray.runtime.rerank.candidates import (
     read_candidates,
     text_request,
 )
-from st_ray.runtime.rerank.texts import cut_matches
+from st_ray.runtime.texts_by_id.texts import cut_matches
 from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
 from st_ray.store.manifest import Manifest
@@ -59,13 +59,13 @@ class Sizes:
     def set(self) -> Iterator[None]:
         with ExitStack() as stack:
             for name, value in (
-                ("candidates.TEXT_SHARD_ROWS", self.text_shard_rows),
-                ("candidates.PART_PAIRS", self.part_pairs),
-                ("places.BUCKET_ROWS", self.bucket_rows),
-                ("places.TEXT_ROWS", self.text_rows),
-                ("in_document.BUCKET_ROWS", self.bucket_rows),
+                ("rerank.candidates.TEXT_SHARD_ROWS", self.text_shard_rows),
+                ("rerank.candidates.PART_PAIRS", self.part_pairs),
+                ("rerank.in_document.BUCKET_ROWS", self.bucket_rows),
+                ("texts_by_id.places.BUCKET_ROWS", self.bucket_rows),
+                ("texts_by_id.places.TEXT_ROWS", self.text_rows),
             ):
-                stack.enter_context(mock.patch(f"st_ray.runtime.rerank.{name}", value))
+                stack.enter_context(mock.patch(f"st_ray.runtime.{name}", value))
             yield
 
 

@@ -9,7 +9,6 @@ A worker that scores a shard reads its rows of the hits, and its row group of a 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,12 +28,14 @@ from st_ray.runtime.corpus import (
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.rerank.in_document import list_candidates
-from st_ray.runtime.rerank.pairs import PairFolder, PartRows, distinct_ids, read_pairs, split_file
-from st_ray.runtime.rerank.places import Places, find_places
-from st_ray.runtime.rerank.texts import CopyTexts, Role, TextSide, text_side
+from st_ray.runtime.rerank.pairs import Cut, PairFolder, PartRows, read_pairs, split_file
+from st_ray.runtime.rerank.places import find_pair_places
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.shuffle import spread
-from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage import run_stage
+from st_ray.runtime.texts_by_id.ids import distinct_ids
+from st_ray.runtime.texts_by_id.places import Places, Sides
+from st_ray.runtime.texts_by_id.texts import CopyTexts, text_side, text_stage
 from st_ray.store import fs
 from st_ray.store.hit_sets import HitSet
 from st_ray.store.hits import KIND as HITS
@@ -195,24 +196,26 @@ def prepare_candidates(request: CandidateRequest, folder: str, lock: OutputLock)
     queries = prepare_corpus(request.queries)
     with flags_of_a_corpus():
         corpus = prepare_corpus(request.corpus)
-    scanned = (queries, corpus)
-    lineage = request.lineage({"queries": scanned[0].digest, "corpus": scanned[1].digest})
+    lineage = request.lineage({"queries": queries.digest, "corpus": corpus.digest})
     writer = _begun(output, lineage)
-    pairs = _pairs(request, folder, lineage) or _stage_pairs(request, folder, lineage, *scanned)
+    pairs = _pairs(request, folder, lineage) or _stage_pairs(request, folder, lineage, queries, corpus)
     if not pairs.pairs:
         raise InputError(f"{pairs.name} holds no hits", "search first, or name another --hits")
-    sides: dict[Role, tuple[TextSide, Corpus]] = {
-        "query": (text_side("query", scanned[0], request.queries.on_bad_row), scanned[0]),
-        "document": (text_side("document", scanned[1], request.corpus.on_bad_row), scanned[1]),
+    # A query without a word is a mistake; a document may be empty.
+    query_side = text_side("query", queries, request.queries.on_bad_row, in_words=True, asked_once=True)
+    sides: Sides = {
+        "query": (query_side, queries),
+        "document": (text_side("document", corpus, request.corpus.on_bad_row), corpus),
     }
     matches = fs.join(output.folder, STAGING)
-    plan = output.settle(PLAN, lambda: find_places(pairs, request.shard_pairs, sides, matches).to_json())
-    places, meter = Places.from_json(plan), Meter()
+    plan = output.settle(PLAN, lambda: find_pair_places(pairs, request.shard_pairs, sides, matches).to_json())
+    places, meter = Places.from_json(plan, Cut), Meter()
     copy = CopyTexts(matches, {role: (side, corpus.shards) for role, (side, corpus) in sides.items()}, meter.client())
-    result = run_stage(_stage(places, copy), output, writer, lock, meter)
+    stage = text_stage(places.tasks, copy, sum(node.cpus for node in cluster_nodes()))
+    result = run_stage(stage, output, writer, lock, meter)
     about = {
         "stamps": request.stamps,
-        "skipped": {"queries": scanned[0].bad_rows, "corpus": scanned[1].bad_rows},
+        "skipped": {"queries": queries.bad_rows, "corpus": corpus.bad_rows},
     }
     manifest = Manifest(KIND, lineage, result.entries, about)
     output.finish(manifest)
@@ -262,7 +265,7 @@ def _done(request: CandidateRequest, folder: str, output: OutputFolder) -> Candi
     pairs = _pairs(request, folder, manifest.lineage)
     if pairs is None:
         return None
-    places = Places.from_json(json.loads(fs.read_bytes(fs.join(output.folder, PLAN))))
+    places = Places.from_json(json.loads(fs.read_bytes(fs.join(output.folder, PLAN))), Cut)
     return _candidates(pairs, output.folder, manifest, places)
 
 
@@ -304,40 +307,26 @@ def _split(hits: HitSet, writer: Writer, part_pairs: int) -> list[list[ShardEntr
     return [split_file(hits, writer, part_pairs)]
 
 
-def _stage(places: Places, copy: CopyTexts) -> Stage:
-    return Stage(
-        label="texts",
-        tasks=places.tasks,
-        rows=[task.rows for task in places.tasks],
-        finish=copy,
-        writers=max(1, int(sum(node.cpus for node in cluster_nodes()))),
-        writer_cpus=1.0,
-        noun="texts",
-        describe=lambda task: f"texts of {task.role}s for shards of range {task.range}",
-    )
-
-
 def _candidates(pairs: PairFolder, folder: str, manifest: Manifest, places: Places) -> Candidates:
     """What is staged in `folder`."""
-    files: dict[tuple[Role, int], list[str]] = {}
-    for task, entry in zip(places.tasks, manifest.entries, strict=True):
-        files.setdefault((task.role, task.range), []).append(fs.join(folder, "data", entry.name))
+    files = places.files(folder, manifest.entries)
     shards = []
-    for number, cut in enumerate(places.cuts):
-        range_number = bisect_right(places.ranges, cut.slot)
+    cuts: tuple[Cut, ...] = places.cuts
+    for number, cut in enumerate(cuts):
+        range_number = places.range_of(cut.slot)
         shards.append(
             CandidateShard(
                 number,
                 *cut,
                 rows=pairs.rows(cut.first_pair, cut.first_pair + cut.pairs),
-                query_files=tuple(files["query", range_number]),
-                document_files=tuple(files["document", range_number]),
+                query_files=files["query", range_number],
+                document_files=files["document", range_number],
             )
         )
     return Candidates(
         shards=tuple(shards),
-        pairs=sum(cut.pairs for cut in places.cuts),
-        queries=sum(cut.queries for cut in places.cuts),
+        pairs=sum(cut.pairs for cut in cuts),
+        queries=sum(cut.queries for cut in cuts),
         lineage=manifest.lineage,
         texts=sum(task.rows for task in places.tasks if task.role == "document"),
         skipped=manifest.about["skipped"],

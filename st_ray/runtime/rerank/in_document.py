@@ -17,9 +17,10 @@ import pyarrow as pa
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus
 from st_ray.runtime.pipeline import result_of
-from st_ray.runtime.rerank.pairs import joined_ids, unscored_part
-from st_ray.runtime.rerank.texts import TextSide, text_side
+from st_ray.runtime.rerank.pairs import unscored_part
 from st_ray.runtime.shuffle import grouped_by_rows, spread
+from st_ray.runtime.texts_by_id.ids import joined_ids
+from st_ray.runtime.texts_by_id.texts import TextSide, text_side
 from st_ray.store.join import bucket_rows, grouped, id_keys, lookup, run_positions
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Writer, part_name

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.core.errors import InputError
+from st_ray.runtime.texts_by_id.ids import distinct_ids, joined_ids
 from st_ray.store.hit_sets import HitSet
 from st_ray.store.hits import hits_bytes, hits_table, read_hits
 from st_ray.store.join import Keyed, id_keys, joined, keyed
@@ -138,20 +139,6 @@ def joined_pairs(pieces: Sequence[Pairs]) -> Pairs:
         joined_ids([piece.corpus_ids for piece in pieces]),
         np.concatenate([np.empty(0, np.float32), *(piece.scores for piece in pieces)]),
     )
-
-
-def joined_ids(pieces: Sequence[pa.Array]) -> pa.Array:
-    """The ids one behind another; as strings unless all are integers."""
-    pieces = [piece for piece in pieces if len(piece)] or pieces[:1]
-    if len({piece.type for piece in pieces}) != 1:
-        pieces = [piece.cast(pa.string()) for piece in pieces]
-    return pa.concat_arrays(pieces) if pieces else pa.array([], pa.string())
-
-
-def distinct_ids(ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """Each id once, `[m]`, by its first row, and int32 `[n]`, the position of each row's id among them."""
-    encoded = ids.dictionary_encode()
-    return encoded.dictionary, encoded.indices.to_numpy()
 
 
 def wanted_ids(pairs: PairFolder, slots: range, shard_pairs: int) -> tuple[list[Cut], Keyed, Keyed]:

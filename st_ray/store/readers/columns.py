@@ -24,6 +24,9 @@ _VALUE_KINDS = {
     "number": ("numbers", _NUMBER_KINDS),
     "numbers": ("lists of numbers", (LISTS_OF_NUMBERS, "null")),
     "class": ("numbers", _NUMBER_KINDS),
+    "id": ("strings or integers", _ID_KINDS),
+    "ids": ("lists of ids in JSON lines", ("null",)),
+    "id lists": ("lists of ids by name in JSON lines", ("null",)),
 }
 
 Columns = Sequence[tuple[str, str]]

@@ -43,7 +43,7 @@ class JsonLines:
         values = [record.get(name, _MISSING) for record in records.values]
         if _SURROGATE_ESCAPE.search(records.data):
             values = [_LONE_SURROGATE if type(value) is str and not has_utf8(value) else value for value in values]
-            if list in set(map(type, values)):
+            if {list, dict} & set(map(type, values)):
                 values = [_LONE_SURROGATE if _holds_half_a_pair(value) else value for value in values]
         return values
 
@@ -62,7 +62,9 @@ def keys(objects: Sequence[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
 
 
 def _holds_half_a_pair(value: Any) -> bool:
-    """Whether it is a list with a string that has no UTF-8."""
+    """Whether it is a list, or an object of lists, with a string that has no UTF-8."""
+    if type(value) is dict:
+        return any(not has_utf8(name) or _holds_half_a_pair(part) for name, part in value.items())
     return type(value) is list and any(type(part) is str and not has_utf8(part) for part in value)
 
 

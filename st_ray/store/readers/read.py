@@ -33,7 +33,8 @@ class TextBlock:
         rows: [n] int64, global row numbers.
         texts: n strings.
         values: [n] for each value column: string, list of strings, float64, list of float64 or int64, for the kinds
-            text, texts, number, numbers and class.
+            text, texts, number, numbers and class; string, list of strings, or map of strings to such lists, for id,
+            ids and id lists.
         rejects: a table of REJECTS_SCHEMA, one row a bad row; both row numbers count from 0.
     """
 

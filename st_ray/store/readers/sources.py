@@ -18,7 +18,7 @@ _BEIR_ID_COLUMN = "_id"
 _BEIR_TEXT_COLUMNS = ("title", "text")
 
 
-def resolve_inputs(inputs: Sequence[str], spec: ReadSpec) -> tuple[list[SourceFile], ReadSpec]:
+def resolve_inputs(inputs: Sequence[str], spec: ReadSpec, *, texts: bool = True) -> tuple[list[SourceFile], ReadSpec]:
     """The files to read, in order, and `spec` with the columns that it leaves open chosen.
 
     Only the first file that has any content is opened; `scan_file` checks the others.
@@ -27,6 +27,7 @@ def resolve_inputs(inputs: Sequence[str], spec: ReadSpec) -> tuple[list[SourceFi
         inputs: files, folders and globs, local or URLs; rows come in this order, a folder's and a glob's by path.
         spec: the columns that the user named. None named: `title` and `text` with ids from `_id` for a BEIR folder,
             the line itself for plain text, else `text` or the only string column.
+        texts: whether rows have texts; False: nothing but value columns and ids is read.
 
     Raises:
         InputError: an input is missing, empty, unreadable, of an unknown type, or named twice; a column is missing,
@@ -47,12 +48,12 @@ def resolve_inputs(inputs: Sequence[str], spec: ReadSpec) -> tuple[list[SourceFi
     for file in files:
         columns = _columns_of(file, spec)
         if columns:
-            spec = choose_text_columns(spec, columns, file.url)
+            spec = choose_text_columns(spec, columns, file.url) if texts else spec
             check_names(spec, columns, file.url)
             if is_table(file.format):
                 check_types(spec, columns, file.url)
             return files, spec
-    if not spec.text_columns:
+    if texts and not spec.text_columns:
         raise InputError(f"{files[0].url}: no input holds any row", "check the inputs, or name --text-columns")
     return files, spec
 

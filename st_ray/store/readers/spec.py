@@ -17,13 +17,14 @@ class ValueColumn:
         name: the column's; it may be a text column too.
         kind: what a value must be. text: a string, which may be empty; texts: a list of strings, which may be empty;
             number: a finite number, True being 1; numbers: a list of such, which may be empty; class: a whole number
-            (3, 3.0 or True) that is one of the classes. CSV, TSV and plain text hold strings alone: numbers and
-            classes are parsed there, and there are no lists.
+            (3, 3.0 or True) that is one of the classes. id: a string or an integer, read as its text; ids: a list of
+            such; id lists: an object of such lists by name, in JSON lines alone as ids are. CSV, TSV and plain text
+            hold strings alone: numbers and classes are parsed there, and there are no lists.
         classes: of `class`: values are 0 to classes - 1; None: any whole number from 0 on that fits int64.
     """
 
     name: str
-    kind: Literal["text", "texts", "number", "numbers", "class"]
+    kind: Literal["text", "texts", "number", "numbers", "class", "id", "ids", "id lists"]
     classes: int | None = None
 
 

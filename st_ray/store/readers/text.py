@@ -121,7 +121,7 @@ def text_rows(records: Records, parser: TextFormat, spec: ReadSpec, id_kind: str
 
 def _values(records: Records, parser: TextFormat, column: ValueColumn) -> list[Any]:
     values = parser.column(records, column.name)
-    return values if parser.typed or column.kind in ("text", "texts") else parse_numbers(values, column.kind)
+    return parse_numbers(values, column.kind) if not parser.typed and column.kind in ("number", "class") else values
 
 
 def _delimited_head(records: Records, mark: int, spec: ReadSpec, url: str) -> Head:

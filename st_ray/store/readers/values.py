@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.store.readers.cells import column_values
+from st_ray.store.readers.id_values import ID_TYPES, id_array
 from st_ray.store.readers.records import Unusable, mismatch, type_name
 from st_ray.store.readers.spec import ValueColumn
 
@@ -18,6 +19,7 @@ ARROW_TYPES = {
     "number": pa.float64(),
     "numbers": pa.list_(pa.float64()),
     "class": pa.int64(),
+    **ID_TYPES,
 }
 # What pyarrow turns into those types as it is; a truncated 2.5 and the letters of a string are not wanted.
 _PLAIN_TYPES: dict[str, set[type]] = {
@@ -48,6 +50,8 @@ def value_array(column: ValueColumn, cells: list[Any] | pa.Array, bad: dict[int,
     Raises:
         pyarrow.ArrowInvalid: an Arrow column is damaged.
     """
+    if column.kind in ID_TYPES:
+        return id_array(column, cells, bad)
     array = _all_at_once(column, cells) if isinstance(cells, pa.Array) or not bad else None
     if array is not None:
         return array

@@ -1,4 +1,7 @@
-"""The texts of the queries or of the corpus: which rows have which ids, and the wanted ones laid out by shard."""
+"""The texts of queries or of documents: which rows have which ids, and the wanted ones laid out by slot.
+
+A slot is a shard of work that wants texts; it knows each of them by a number of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from st_ray.core.errors import InputError
 from st_ray.runtime.corpus import Corpus
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.pipeline import Row, task_of
+from st_ray.runtime.stage import Stage
 from st_ray.store import fs
 from st_ray.store.join import Keyed, id_keys, joined
 from st_ray.store.output import Part
@@ -36,6 +40,8 @@ class TextSide:
     Attributes:
         name: the files, in an error.
         bad_rows: how many rows are skipped; unless there are none, only reading the texts shows which.
+        in_words: whether the join is to find wanted texts without a word.
+        asked_once: whether the join is to find ids that are wanted in several places.
     """
 
     role: Role
@@ -43,6 +49,8 @@ class TextSide:
     spec: ReadSpec
     on_bad_row: Any
     bad_rows: int
+    in_words: bool = False
+    asked_once: bool = False
 
     def ids(self, plan: ShardPlan) -> tuple[pa.Array, np.ndarray]:
         """Ids `[n]` of the good rows of a shard of texts, and which rows of it they are, int64 `[n]`."""
@@ -54,11 +62,11 @@ class TextSide:
         return block.ids, block.rows - plan.first_row
 
     def known(self, shards: Sequence[ShardPlan]) -> Keyed:
-        """All good rows of these shards; places are (shard, row, whether it is a query without a word)."""
+        """All good rows of these shards; places are (shard, row, whether it lacks the words it is to have)."""
         pieces = []
         for plan in shards:
             blank = np.zeros(0, bool)
-            if self.role == "query":
+            if self.in_words:
                 block = read_shard(plan, self.spec, on_bad_row=self.on_bad_row)
                 ids, rows = block.ids, block.rows - plan.first_row
                 blank = np.array([not text.strip() for text in block.texts], bool)
@@ -89,10 +97,13 @@ class TextSide:
         return pa.array([block.texts[position] for position in at.tolist()], pa.large_string())
 
 
-def text_side(role: Role, corpus: Corpus, on_bad_row: str) -> TextSide:
-    """What tasks need to know of a scanned side."""
+def text_side(
+    role: Role, corpus: Corpus, on_bad_row: str, *, in_words: bool = False, asked_once: bool = False
+) -> TextSide:
+    """What tasks need to know of a scanned side: see `TextSide`."""
     more = f" and {len(corpus.files) - 1} more files" if len(corpus.files) > 1 else ""
-    return TextSide(role, corpus.files[0].url + more, corpus.spec, on_bad_row, corpus.bad_rows)
+    name = corpus.files[0].url + more
+    return TextSide(role, name, corpus.spec, on_bad_row, corpus.bad_rows, in_words, asked_once)
 
 
 def row_bytes(corpus: Corpus) -> int:
@@ -105,7 +116,7 @@ def cut_matches(matches: np.ndarray, shard_rows: np.ndarray, most: int, most_rea
     """Cut matches into pieces for one task each: consecutive shards of texts, and of a large one a range of slots.
 
     Args:
-        matches: int32 `[m, 4]`: slot, number, shard of texts, row of it.
+        matches: int32 `[m, 4]`: slot, number there, shard of texts, row of it.
         shard_rows: rows of each shard of texts.
         most: matches of a piece; more only where one slot wants more of one shard.
         most_read: rows of the shards that a piece reads; more only for a single shard.
@@ -150,6 +161,11 @@ def write_matches(url: str, matches: np.ndarray) -> None:
     fs.write_atomic(url, sink.getvalue())
 
 
+def read_matches(url: str) -> np.ndarray:
+    """The inverse of `write_matches`."""
+    return np.load(io.BytesIO(fs.read_bytes(url)))
+
+
 @dataclass(frozen=True)
 class CopyTexts:
     """Makes a part of texts: a row group for each slot that wants any, with their numbers there.
@@ -166,7 +182,7 @@ class CopyTexts:
         """The part, ready to be published. Memory: its texts twice, and a shard of texts."""
         task: TextTask = task_of(row)
         side, plans = self.sides[task.role]
-        matches = np.load(io.BytesIO(fs.read_bytes(fs.join(self.folder, task.matches))))
+        matches = read_matches(fs.join(self.folder, task.matches))
         matches = matches[np.lexsort((matches[:, 1], matches[:, 0]))]
         # Many slots want the same row: it is read once.
         places = matches[:, 2].astype(np.int64) << 32 | matches[:, 3]
@@ -184,3 +200,17 @@ class CopyTexts:
     def _count(self, rows: float) -> None:
         if self.meter is not None:
             self.meter.add(rows=rows)
+
+
+def text_stage(tasks: Sequence[TextTask], copy: CopyTexts, cpus: float) -> Stage:
+    """The stage that copies texts, on so many CPUs at once."""
+    return Stage(
+        label="texts",
+        tasks=tasks,
+        rows=[task.rows for task in tasks],
+        finish=copy,
+        writers=max(1, int(cpus)),
+        writer_cpus=1.0,
+        noun="texts",
+        describe=lambda task: f"texts of {task.role}s for shards of range {task.range}",
+    )
