@@ -51,7 +51,7 @@ def run_inline(stage: Stage, output: OutputFolder, writer: Writer, *_: Any) -> S
     """`run_stage`, one shard after another in this process."""
     committed = output.committed(writer)
     fresh = {
-        name: writer.commit(name, stage.finish({"task": pack(task)}))
+        name: writer.commit(name, stage.finish({"name": name, "task": pack(task)}))
         for name, task in zip(stage.names(), stage.tasks, strict=True)
         if name not in committed
     }

@@ -1,0 +1,1 @@
+"""Training jobs: examples, workers, what they leave."""
