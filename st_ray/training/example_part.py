@@ -170,9 +170,10 @@ class ExamplePart:
     def __init__(self, path: str) -> None:
         """Map the file at the local `path`. Raises InputError where it is missing, cut short or something else."""
         with reading(path), pa.memory_map(path) as source:
-            batch = pa.ipc.open_file(source).get_batch(0)
-            self.shape = _shape(batch.schema, path)
-            columns = {name: batch.column(name).values.to_numpy() for name in batch.schema.names}
+            file = pa.ipc.open_file(source)
+            self.shape = _shape(file.schema, path)
+            batch = file.get_batch(0)
+            columns = {name: batch.column(name).values.to_numpy() for name in file.schema.names}
         types = columns["types"] if self.shape.typed else None
         self.texts = Texts(columns["tokens"], columns["bounds"], columns["lengths"], types)
         self.members = columns["members"].reshape(-1, self.shape.members)
