@@ -96,6 +96,15 @@ def test_nowhere() -> None:
     assert scattered(np.empty(0, np.int64), 5, 0, 0).dtype == np.int64
 
 
+def test_the_batches_of_a_seed_stay_what_they_are() -> None:
+    """A checkpoint of one release may be gone on from with the next."""
+    assert scattered(np.arange(10), 10, 0, 0).tolist() == [4, 3, 1, 9, 7, 5, 8, 2, 0, 6]
+    plan = BatchPlan(examples=10, batch=3, epochs=1, seed=7)
+    (window,) = plan.windows()
+    batches = plan.batches(window, window.rows)
+    assert [window.rows[positions].tolist() for positions in batches] == [[4, 5, 6], [7, 8, 9], [1, 2, 3], [0]]
+
+
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(plans)
 def test_each_epoch_sees_each_example_once(plan: BatchPlan) -> None:

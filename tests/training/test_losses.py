@@ -74,8 +74,10 @@ def test_short_floats_are_computed_in_float32(name: str) -> None:
     assert short.grad is not None
     assert short.grad.dtype == torch.bfloat16
     assert short.grad.isfinite().all()
-    scores = loss.scores(output)
-    assert loss.value(scores.bfloat16(), labels).dtype == torch.float32
+    scores = loss.scores(output.bfloat16())
+    assert scores.dtype == torch.float32
+    short_scores = scores.bfloat16()
+    assert torch.equal(loss.value(short_scores, labels), loss.value(short_scores.float(), labels))
 
 
 def test_margins_forget_what_all_scores_of_an_example_share() -> None:
