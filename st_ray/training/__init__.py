@@ -1,0 +1,1 @@
+"""Training: losses, batches, the loop and what it leaves. No Ray."""
