@@ -11,7 +11,7 @@ _CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 def is_training_available() -> bool:
     """Whether what training needs is installed: Ray Train and datasets."""
-    return _is_installed("datasets") and _has_submodule("ray", "train")
+    return is_installed("datasets") and _has_submodule("ray", "train")
 
 
 def cpu_has_bfloat16() -> bool:
@@ -24,7 +24,8 @@ def cpu_has_bfloat16() -> bool:
     return bool(_CPU_BFLOAT16 & set(flags.split()))
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether `package` can be imported."""
     return importlib.util.find_spec(package) is not None
 
 

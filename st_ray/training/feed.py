@@ -144,12 +144,13 @@ class Feed:
             own=len(own),
             tokens=int(tokens),
             labels=torch.from_numpy(block.labels[rows]),
-            micro=tuple(_micro_batch(block, part, self.padding_id) for part in parts),
+            micro=tuple(micro_batch(block, part, self.padding_id) for part in parts),
             at_once=len(rows) <= most * self.crew.world,
         )
 
 
-def _micro_batch(block: Block, rows: np.ndarray, padding_id: int) -> MicroBatch:
+def micro_batch(block: Block, rows: np.ndarray, padding_id: int) -> MicroBatch:
+    """The examples `rows`, int `[b]`, of `block`, padded to the longest."""
     inputs = _input_rows(block, rows)
     lengths = block.tokens.lengths[inputs].astype(np.int64)
     # An input without tokens still takes a place for the network to attend to.

@@ -89,6 +89,10 @@ class EventLog:
         for name, value in record.scalars():
             self._writer.add_scalar(name, value, record.step, record.time)
 
+    def flush(self) -> None:
+        """Write what has been added to the files."""
+        self._writer.flush()
+
     def close(self) -> None:
         """No more records."""
         self._writer.close()

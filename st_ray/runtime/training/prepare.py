@@ -51,6 +51,11 @@ class ExampleRequest:
     spec: ReadSpec
 
     @property
+    def stamps(self) -> str:
+        """Of the files: while they are equal, these need not be scanned again."""
+        return stamps_digest(self.files)
+
+    @property
     def inputs(self) -> int:
         """Of an example: what goes through the network together."""
         if self.maker.kind == "bi-encoder":
@@ -135,6 +140,7 @@ class PreparedExamples:
         rows: of the input, those that were left out included.
         tokens: of all inputs of all examples.
         labels: the least and the greatest.
+        graded: labels other than 0 and 1.
         dropped: rows that were left out, by reason.
         digest: of the parts' content.
     """
@@ -145,6 +151,7 @@ class PreparedExamples:
     rows: int
     tokens: int
     labels: tuple[float, float]
+    graded: int
     dropped: Mapping[str, int]
     digest: str
 
@@ -164,9 +171,15 @@ class PreparedExamples:
             rows=manifest.about["rows"],
             tokens=sum(int(found["tokens"]) for found in figures),
             labels=(min(found["lowest_label"] for found in figures), max(found["highest_label"] for found in figures)),
+            graded=sum(int(found["graded"]) for found in figures),
             dropped=manifest.dropped,
             digest=content_digest("".join(entry.digest for entry in manifest.entries).encode()),
         )
+
+    @property
+    def binary(self) -> bool:
+        """Whether all labels are 0 or 1."""
+        return self.graded == 0
 
     @property
     def classes(self) -> int:
@@ -195,9 +208,8 @@ def prepare_examples(
     """
     output = OutputFolder(folder, KIND)
     output.check_usable()
-    stamps = stamps_digest(request.files)
     finished = output.manifest()
-    if finished is not None and finished.about["stamps"] == stamps:
+    if finished is not None and finished.about["stamps"] == request.stamps:
         output.check_lineage(request.lineage(finished.lineage["input"]))
         return PreparedExamples.of(folder, finished)
     scan = request.scan(folder)
@@ -214,7 +226,7 @@ def prepare_examples(
         read=ReadRows(corpus.spec, request.layout, request.flags),
         describe=_describe,
     )
-    about = {"data": list(request.flags.data), "format": request.layout.format, "stamps": stamps}
+    about = {"data": list(request.flags.data), "format": request.layout.format, "stamps": request.stamps}
     return make_examples(source, request.maker, output, lineage, lock, about)
 
 

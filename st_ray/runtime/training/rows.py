@@ -152,6 +152,13 @@ class ExampleMaker:
         loader = BaseTokenizer(kind, model, digest, max_length, trust_remote_code)
         return cls(kind, loader, prompt, {"tokenizer": digest, "max_length": max_length, "prompt": prompt})
 
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that an input is cut to; None where nothing bounds them."""
+        tokenizer = tokenizer_of(self.loader)
+        length: int | None = tokenizer.max_length if self.kind == "cross-encoder" else tokenizer.max_seq_length
+        return length
+
     def part(self, shard: ShardRows, name: str) -> Part:
         """The part `name`: the shard's rows as examples, ready to be published."""
         rows = shard.rows
@@ -169,6 +176,7 @@ class ExampleMaker:
         figures: dict[str, float] = {"tokens": int(lengths.sum(dtype=np.int64))}
         if len(rows.labels):
             figures |= {"lowest_label": float(rows.labels.min()), "highest_label": float(rows.labels.max())}
+            figures["graded"] = int(np.count_nonzero((rows.labels != 0) & (rows.labels != 1)))
         return Part(
             examples_bytes(tokens, members, rows.labels),
             len(rows.labels),
