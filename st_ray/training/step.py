@@ -134,7 +134,8 @@ def adamw(network: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     Biases and the weights of normalisations do not decay.
     """
     norms = {id(p) for module in network.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
-    decaying, others = [], []
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             spared = id(parameter) in norms or _NO_DECAY.search(name.lower())
