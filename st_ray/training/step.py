@@ -113,7 +113,7 @@ class Stepper:
         """Scores of a micro-batch, the same each time, and its labels."""
         micro = batch.micro[number].to(self._device)
         torch.manual_seed(_seed_of(self._settings.seed, batch.step, self._crew.rank, number))
-        # A cast that is made without gradients would be taken for one with them.
+        # Older versions of torch take a cast that was made without gradients for one with them.
         keep = torch.is_grad_enabled()
         halves = self._settings.dtype == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=halves, cache_enabled=keep):
