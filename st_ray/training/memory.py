@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Have the C library keep freed memory; whether it could be told.
 
     Training on a CPU frees and allocates the same large arrays in each step. By default glibc hands them back to the
-    system, which then clears every page anew: about a quarter of a step's time. For a process that does nothing but
+    system, which then clears every page anew: a seventh to a quarter of a step. For a process that does nothing but
     train: it holds on to the most memory that it ever had.
     """
     try:
