@@ -71,8 +71,15 @@ class MicroBatch:
         """The same on `device`; the copy may still be under way."""
         if device.type == "cpu":
             return self
-        tokens = {name: _moved(getattr(self.tokens, name), device) for name in ("ids", "lengths", "mask", "type_ids")}
-        return MicroBatch(replace(self.tokens, **tokens), _moved(self.labels, device))
+        tokens = self.tokens
+        moved = replace(
+            tokens,
+            ids=_moved(tokens.ids, device),
+            lengths=_moved(tokens.lengths, device),
+            mask=None if tokens.mask is None else _moved(tokens.mask, device),
+            type_ids=None if tokens.type_ids is None else _moved(tokens.type_ids, device),
+        )
+        return MicroBatch(moved, _moved(self.labels, device))
 
 
 @dataclass(frozen=True)
@@ -185,5 +192,5 @@ def _ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
         pool.shutdown(cancel_futures=True)
 
 
-def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.pin_memory().to(device, non_blocking=True)
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -9,8 +9,7 @@ from st_ray.core.errors import ConfigError
 from st_ray.training.batches import BatchPlan
 
 DTYPES = ("float32", "bfloat16")
-_DECISIVE = ("epochs", "batch_size", "lr", "warmup_ratio", "weight_decay", "max_grad_norm")
-_DECISIVE += ("dtype", "seed", "grouped", "best_by")
+_DECISIVE = ("epochs", "batch_size", "lr", "warmup_ratio", "weight_decay", "max_grad_norm", "dtype", "seed", "grouped")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Settings:
         return BatchPlan(examples, self.batch_size, self.epochs, self.seed, self.grouped)
 
     def facts(self, loss: str, examples: int) -> dict[str, object]:
-        """What the best weights depend on besides data and base model: one training cannot go on as another."""
+        """What the weights depend on besides data and base model: one training cannot go on as another."""
         return {"loss": loss, "examples": examples, **{name: getattr(self, name) for name in _DECISIVE}}
 
 

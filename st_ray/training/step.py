@@ -113,7 +113,7 @@ class Stepper:
         """Scores of a micro-batch, the same each time, and its labels."""
         micro = batch.micro[number].to(self._device)
         torch.manual_seed(_seed_of(self._settings.seed, batch.step, self._crew.rank, number))
-        # A cast that is made without gradients would be taken for one with them.
+        # Older versions of torch take a cast that was made without gradients for one with them.
         keep = torch.is_grad_enabled()
         halves = self._settings.dtype == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=halves, cache_enabled=keep):
@@ -134,7 +134,8 @@ def adamw(network: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     Biases and the weights of normalisations do not decay.
     """
     norms = {id(p) for module in network.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
-    decaying, others = [], []
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             spared = id(parameter) in norms or _NO_DECAY.search(name.lower())

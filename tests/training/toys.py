@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from st_ray.training.losses import LOSSES
 from torch import Tensor, nn
 
 from st_ray.models.network import TokenBatch
@@ -17,6 +16,7 @@ from st_ray.models.tokens import TokenizedTexts
 from st_ray.training.crew import Crew
 from st_ray.training.history import Record
 from st_ray.training.loop import Outcome, StateWriter, train
+from st_ray.training.losses import LOSSES
 from st_ray.training.settings import Settings
 
 VOCABULARY = 40
