@@ -20,10 +20,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python -m jobs.quickstart
 
-# Those on a real Ray three at a time: much of their time is waiting for processes to start.
+# Those on a real Ray two at a time: much of their time is waiting for processes to start.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/ray
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" tests/ray
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/ray
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -77,6 +77,7 @@ def test_two_workers_make_a_model_that_both_libraries_load(tmp_path: Path, data:
         train_model(pairs_config(tmp_path, data, lr=2e-3))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_the_steps_since_the_checkpoint(tmp_path: Path, data: str) -> None:
     whole = train_model(pairs_config(tmp_path, data, output=str(tmp_path / "whole"), checkpoint_steps=4, epochs=4))
     killed = threading.Event()
@@ -119,6 +120,7 @@ def test_a_bi_encoder_on_an_object_store(tmp_path: Path, data: str, s3: str) -> 
     assert fs.exists(f"{s3}/trained/training/report.html") and not fs.exists(f"{s3}/trained/staging")
 
 
+@pytest.mark.slow
 def test_distillation_from_the_files_of_ms_marco(tmp_path: Path) -> None:
     queries = [f"{n}\twhat of the {WORDS[n % 6]}\n" for n in range(20)]
     passages = [f"{n}\tthe {WORDS[n % 6]} {WORDS[n // 6 % 6]}\n" for n in range(60)]
