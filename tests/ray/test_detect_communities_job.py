@@ -43,6 +43,7 @@ def files_of(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "data").iterdir()}
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_small(monkeypatch)
     out, store = tmp_path / "out", write_store(tmp_path / "store", ROWS)

@@ -122,6 +122,7 @@ def test_a_model_of_nothing_but_nan_is_one_message(source: str, tmp_path: Path) 
     assert error.value.message.count("not finite") == 1
 
 
+@pytest.mark.slow
 def test_every_backend_and_dtype(source: str, tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model")
     expected = BiEncoder(model).encode(TEXTS)

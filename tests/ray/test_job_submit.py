@@ -70,6 +70,7 @@ def _wait_until_up(head: str) -> None:
             time.sleep(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("minilm")
 def test_a_submitted_job_runs_on_the_cluster_and_passes_its_status_on(head: str, tmp_path: Path) -> None:
     source, out = write_jsonl(tmp_path / "c.jsonl", texts_of(40)), tmp_path / "out"

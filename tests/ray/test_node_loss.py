@@ -14,6 +14,7 @@ from tests.ray.corpora import assert_holds, config_for, part_bytes_of, texts_of,
 from tests.stubs import StubLoader
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_a_removed_node_costs_only_its_shards(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "c.jsonl", texts_of(120))
