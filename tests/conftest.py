@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from st_ray.runtime.session import LOCAL_SETTINGS
+
 os.environ.update(
+    LOCAL_SETTINGS,
     HF_HUB_OFFLINE="1",
     RAY_AUTH_MODE="disabled",
-    RAY_USAGE_STATS_ENABLED="0",
     RAY_TMPDIR=os.environ.get("RAY_TMPDIR") or tempfile.mkdtemp(prefix="ray-", dir="/tmp"),
     ST_RAY_CACHE=tempfile.mkdtemp(prefix="st-ray-cache-"),
 )

@@ -19,6 +19,16 @@ from st_ray.core.errors import ResourceError
 
 # Enough for the few shards in flight; Ray's default (30% of the memory) would let queues grow into it.
 _LOCAL_OBJECT_STORE = 2 << 30
+LOCAL_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray ends idle workers after a second where there are more than CPUs; starting one anew for each part costs a
+    # second of CPU, which on a small machine is taken from the model.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    # Nobody looks at the events and metrics of a Ray that ends with the job.
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_metrics_report_interval_ms": "60000",
+}
+"""Environment of a Ray that is started on this machine for a job."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -44,13 +54,8 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
     _check_reachable(address)
     options: dict[str, Any] = {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.ERROR}
     if address == "local":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Ray ends idle workers after a second where there are more than CPUs; starting one anew for each part costs a
-        # second of CPU, which on a small machine is taken from the model.
-        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
-        # Nobody looks at the events and metrics of a Ray that ends with the job.
-        os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
-        os.environ.setdefault("RAY_metrics_report_interval_ms", "60000")
+        for name, value in LOCAL_SETTINGS.items():
+            os.environ.setdefault(name, value)
         options |= {"include_dashboard": False, "object_store_memory": _object_store_bytes()}
     # ray.init mostly waits for processes to come up; meanwhile the driver can load what it needs next.
     threading.Thread(target=importlib.import_module, args=("ray.data",), daemon=True).start()

@@ -6,8 +6,11 @@ import gzip
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from st_ray.runtime.training.config import TrainBiEncoderConfig, TrainCrossEncod
 from st_ray.runtime.training.job import train_model
 from st_ray.runtime.training.summary import training_summary
 from st_ray.store import fs
+from tests.conftest import ROOT
 from tests.models.tiny_models import save_tiny_classifier, save_tiny_model
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -83,9 +87,8 @@ def test_a_killed_worker_costs_the_steps_since_the_checkpoint(tmp_path: Path, da
     killed = threading.Event()
 
     def kill_after_a_checkpoint() -> None:
-        known = tmp_path / "model/staging/checkpoints/checkpoint_manager_snapshot.json"
         while not killed.is_set():
-            if known.exists() and "checkpoint_dir_name" in known.read_text():
+            if has_checkpoint(tmp_path / "model"):
                 for process in psutil.process_iter(["cmdline"]):
                     if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
                         os.kill(process.pid, signal.SIGKILL)
@@ -100,6 +103,43 @@ def test_a_killed_worker_costs_the_steps_since_the_checkpoint(tmp_path: Path, da
     killed.set()
     same = [CrossEncoder(made.folder).predict(PAIRS).tolist() for made in (whole, result)]
     assert same[0] == same[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_driver_that_is_cut_short_goes_on_from_its_checkpoint(tmp_path: Path, data: str, how: signal.Signals) -> None:
+    config = pairs_config(tmp_path, data, epochs=100, eval_steps=100, checkpoint_steps=100)
+    whole = train_model(replace(config, output=str(tmp_path / "whole")))
+    command = [sys.executable, "-m", "jobs.train_cross_encoder"]
+    for field in (
+        "base_model",
+        "output",
+        "epochs",
+        "batch_size",
+        "lr",
+        "eval_steps",
+        "log_steps",
+        "checkpoint_steps",
+        "dtype",
+    ):
+        command += [f"--{field.replace('_', '-')}", str(getattr(config, field))]
+    job = subprocess.Popen([*command, "--data", data, "--eval-data", data], cwd=ROOT)
+    while not has_checkpoint(tmp_path / "model"):
+        assert job.poll() is None, "the job ended too early"
+        time.sleep(0.02)
+    job.send_signal(how)
+    assert job.wait(timeout=120) == (-how if how == signal.SIGKILL else 130)
+    assert not (tmp_path / "model/model.safetensors").exists()
+    result = train_model(config)
+    assert 0 < result.manifest.run["resumed_at"] < result.manifest.about["steps"] == 1200
+    weights = [Path(made.folder, "model.safetensors").read_bytes() for made in (whole, result)]
+    assert weights[0] == weights[1]
+
+
+def has_checkpoint(output: Path) -> bool:
+    """Whether Ray Train has noted one of the training that writes there."""
+    known = output / "staging/checkpoints/checkpoint_manager_snapshot.json"
+    return known.exists() and "checkpoint_dir_name" in known.read_text()
 
 
 def test_a_bi_encoder_on_an_object_store(tmp_path: Path, data: str, s3: str) -> None:
