@@ -6,6 +6,7 @@ lengths  list<int32>: tokens of each whole text; `tokens` holds of a long one as
 types    list<int32>: type ids of the tokens; empty where all are zero
 members  list<int32>: the texts of each example, example after example
 labels   list<float32>: its labels, likewise
+keys     list<int64>: of pairs, a key of each example's first text, from whatever part it is; else empty
 
 What else turns texts into inputs lies in the metadata of the schema, so that who reads parts needs no tokenizer.
 """
@@ -28,7 +29,8 @@ from st_ray.models.tokens import BareTexts, TokenizedTexts
 from st_ray.store.readers.files import reading
 
 _METADATA = b"st_ray.examples"
-_VERSION = 1
+VERSION = 2
+"""Of the files. Examples that another release has begun are not gone on with."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,16 @@ def inputs_of(texts: Texts, members: np.ndarray, shape: Shape) -> Tokens:
     return TokenizedPairs(bare, bare, first, others, rules.template, rules.max_length, rules.from_right)
 
 
-def examples_bytes(tokens: TokenizedPairs | TokenizedTexts, members: np.ndarray, labels: np.ndarray) -> bytes:
+def examples_bytes(
+    tokens: TokenizedPairs | TokenizedTexts, members: np.ndarray, labels: np.ndarray, keys: np.ndarray | None = None
+) -> bytes:
     """One part. The same input gives the same bytes.
 
     Args:
         tokens: the distinct texts; of pairs, the distinct first texts and the distinct others.
         members: int32 `[n, 1 + k]`, which first text and which others, or `[n, k]`, which texts.
         labels: float32 `[n, m]`.
+        keys: int64 `[n]`, of pairs: equal where the first texts are.
     """
     if isinstance(tokens, TokenizedPairs):
         rules = PairRules(tokens.template, tokens.max_length, tokens.from_right, tokens.first.most)
@@ -147,9 +152,10 @@ def examples_bytes(tokens: TokenizedPairs | TokenizedTexts, members: np.ndarray,
         "types": np.empty(0, np.int32) if texts.types is None else texts.types.astype(np.int32, copy=False),
         "members": members.astype(np.int32).ravel(),
         "labels": labels.astype(np.float32).ravel(),
+        "keys": np.empty(0, np.int64) if keys is None else keys,
     }
     arrays = [_one_list(values) for values in columns.values()]
-    metadata = {_METADATA: json.dumps({"version": _VERSION, **asdict(shape)}).encode()}
+    metadata = {_METADATA: json.dumps({"version": VERSION, **asdict(shape)}).encode()}
     batch = pa.record_batch(arrays, names=list(columns)).replace_schema_metadata(metadata)
     sink = io.BytesIO()
     with pa.ipc.new_file(sink, batch.schema) as writer:
@@ -165,6 +171,7 @@ class ExamplePart:
         texts: the distinct ones.
         members: int32 `[n, shape.members]`, which texts each example is made of.
         labels: float32 `[n, m]`.
+        keys: int64 `[n]`, equal where the first texts are; `[0]` where inputs are single texts.
     """
 
     def __init__(self, path: str) -> None:
@@ -178,6 +185,7 @@ class ExamplePart:
         self.texts = Texts(columns["tokens"], columns["bounds"], columns["lengths"], types)
         self.members = columns["members"].reshape(-1, self.shape.members)
         self.labels = columns["labels"].reshape(-1, self.shape.labels)
+        self.keys = columns["keys"]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -197,7 +205,7 @@ def _one_list(values: np.ndarray) -> pa.LargeListArray:
 
 def _shape(schema: pa.Schema, path: str) -> Shape:
     written = json.loads((schema.metadata or {}).get(_METADATA, b"{}"))
-    if written.pop("version", None) != _VERSION:
+    if written.pop("version", None) != VERSION:
         raise InputError(f"{path} holds no examples that this release can read", "prepare them again")
     pairs = written.pop("pairs")
     if pairs is None:

@@ -105,12 +105,26 @@ class Examples:
         texts = joined_texts(pieces, self._shape.typed)
         return Block(inputs_of(texts, members, self._shape), labels, self.inputs)
 
+    def keys(self) -> np.ndarray:
+        """Of all examples, int64 `[n]`: equal where the first texts are; `[0]` where inputs are single texts."""
+        return np.concatenate([part.keys for part in self._parts])
+
+    def mixed(self) -> int:
+        """How many first texts have examples of label 1 and others; no text is read for it."""
+        return count_mixed(self.keys(), np.concatenate([part.labels[:, 0] for part in self._parts]))
+
     def _by_part(self, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """Number of each part that any of the rows is in, and their places in `rows`."""
         part_of = np.searchsorted(self._firsts, rows, side="right") - 1
         order = np.argsort(part_of, kind="stable")
         numbers, starts = np.unique(part_of[order], return_index=True)
         return list(zip(numbers.tolist(), np.split(order, starts[1:]), strict=False))
+
+
+def count_mixed(keys: np.ndarray, labels: np.ndarray) -> int:
+    """How many keys, of int64 `[n]`, have labels, of `[n]`, that are 1 and others that are not."""
+    relevant = labels == 1
+    return len(np.intersect1d(keys[relevant], keys[~relevant]))
 
 
 def _local_paths(urls: Sequence[str], digest: str) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from st_ray import BiEncoder, CrossEncoder
+from st_ray import BiEncoder, CrossEncoder, CrossEncoderRerankingEvaluator
 from st_ray.core.errors import OutputError, ShardError
 from st_ray.runtime.training.config import TrainBiEncoderConfig, TrainCrossEncoderConfig
 from st_ray.runtime.training.job import train_model
@@ -60,7 +60,22 @@ def pairs_config(tmp_path: Path, data: str, **changes: Any) -> TrainCrossEncoder
 
 
 def test_two_workers_make_a_model_that_both_libraries_load(tmp_path: Path, data: str) -> None:
-    result = train_model(pairs_config(tmp_path, data, workers=2))
+    samples = [
+        {
+            "query": f"the {word}",
+            "positive": [f"a {word}"],
+            "negative": [f"a {other}" for other in WORDS if other != word],
+        }
+        for word in WORDS
+    ]
+    lists = tmp_path / "lists.jsonl"
+    rows = [
+        {"query": sample["query"], "documents": sample["positive"] + sample["negative"], "labels": [1, 0, 0, 0, 0, 0]}
+        for sample in samples
+    ]
+    lists.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = pairs_config(tmp_path, data, eval_data=(str(lists),), workers=2)
+    result = train_model(config)
     about = result.manifest.about
     assert about["steps"] == 24 and about["examples"] == 90 and about["best"]["step"] % 6 == 0
     scores = CrossEncoder(result.folder).predict(PAIRS)
@@ -75,10 +90,12 @@ def test_two_workers_make_a_model_that_both_libraries_load(tmp_path: Path, data:
     assert all(record["metrics"] for record in records if record["step"] % 6 == 0)
     assert list((folder / "training/events").iterdir())
     assert not (folder / "staging").exists()
-    assert "average_precision" in training_summary(result, "CrossEncoder")
-    assert train_model(pairs_config(tmp_path, data, workers=2)).already_complete
+    ranked = CrossEncoderRerankingEvaluator(samples)(CrossEncoder(result.folder))
+    assert about["metrics"] == pytest.approx(ranked, abs=1e-6)
+    assert "ndcg@10" in training_summary(result, "CrossEncoder")
+    assert train_model(config).already_complete
     with pytest.raises(OutputError, match=r"lr: 0\.001 before, 0\.002 now"):
-        train_model(pairs_config(tmp_path, data, lr=2e-3))
+        train_model(replace(config, lr=2e-3))
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -23,6 +25,8 @@ from st_ray.core.errors import ConfigError, InputError, OutputError, StRayError
 from st_ray.mining.candidates import Candidates, QueryGroups
 from st_ray.mining.formats import FORMATS, Layout, Mined, to_table
 from st_ray.models.folder import read_model_folder
+from st_ray.runtime.training.config import TrainCrossEncoderConfig
+from st_ray.runtime.training.job import _Run
 from st_ray.runtime.training.layout import ExampleFlags
 from st_ray.runtime.training.prepare import ExampleRequest, PreparedExamples, example_request, prepare_examples
 from st_ray.runtime.training.rows import ExampleMaker, Kind
@@ -422,6 +426,12 @@ def test_evaluation_data_are_read_by_the_same_flags(tmp_path: Path) -> None:
     assert len(examples_of(tmp_path, request.for_evaluation((str(path),)), "all")) == 8
 
 
+def key_of(text: str) -> int:
+    """Of a first text: the first 8 bytes of its digest."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
 TEXT = st.text(alphabet="ab é", max_size=6)
 
 
@@ -444,9 +454,48 @@ def test_any_cut_holds_the_same_examples(
             lines = [{"one": first, "two": second, "label": label} for first, second, label in rows]
             write_lines(folder / f"part-{number}.jsonl", lines)
         request = request_of(folder / "*.jsonl", kind=kind, shard_rows=shard_rows, label_scale=8.0)
-        examples = prepared(folder, request).open()
+        found = prepared(folder, request)
+        examples = found.open()
+        if kind == "cross-encoder":
+            assert examples.keys().tolist() == [key_of(texts[0]) for texts, _ in expected]
+            queries = [{texts[0] for texts, label in expected if (label == (1.0,)) == one} for one in (True, False)]
+            assert examples.mixed() == len(queries[0] & queries[1])
+            assert examples.mixed() or not found.mixed
         order = np.random.default_rng(seed).permutation(len(expected))
         assert texts_of(examples.take(order)) == [expected[row] for row in order.tolist()]
+
+
+def run_of(folder: Path, evaluator: Any, *data: Path, **flags: Any) -> Any:
+    """A training of which there is as much as settles what it is measured by."""
+    request = request_of(*data, **flags)
+    config = TrainCrossEncoderConfig(
+        base_model="m", data=("d",), output="o", loss=request.flags.loss, evaluator=evaluator
+    )
+    held_out = prepared(folder, request, data[0].stem)
+    return _Run(config, None, SimpleNamespace(evaluation=request), held_out, held_out, None, "float32", None)
+
+
+def test_what_a_training_is_measured_by(tmp_path: Path) -> None:
+    lists = write_lines(tmp_path / "lists.jsonl", [{"query": "q", "docs": ["a", "b"], "labels": [1, 0]}])
+    alike = write_lines(tmp_path / "alike.jsonl", [{"query": "q", "docs": ["a", "b"], "labels": [0, 0]}])
+    pairs = write_lines(tmp_path / "pairs.jsonl", [{"one": "q", "two": x, "label": x == "a"} for x in "ab"])
+    tuples = write_tuples(tmp_path / "tuples.parquet")
+    found = [run_of(tmp_path, "auto", data).settings.best_by for data in (lists, alike, pairs, tuples)]
+    assert found == ["ndcg@10", "average_precision", "average_precision", "ndcg@10"]
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_nothing_to_rank(tmp_path: Path, loss: str) -> None:
+    """It shows before the training, also where the documents of a query lie in several parts."""
+    rows = [{"one": "q", "two": "a", "label": 1}, {"one": "r", "two": "a", "label": 0}]
+    apart = write_lines(tmp_path / "apart.jsonl", rows)
+    with pytest.raises(InputError, match=r"no query of --eval-data has both a relevant document \(label 1\)"):
+        run_of(tmp_path, "reranking", apart, loss=loss, shard_rows=1).check()
+    run_of(tmp_path, "binary-classification", apart, loss=loss, shard_rows=1).check()
+    over_two_parts = write_lines(tmp_path / "over_two_parts.jsonl", [*rows, {"one": "r", "two": "b", "label": 1}])
+    run = run_of(tmp_path, "reranking", over_two_parts, loss=loss, shard_rows=1)
+    run.check()
+    assert run.held_out.mixed == 0 and run.settings.best_by == "ndcg@10"
 
 
 class InterruptedRunError(Exception):

@@ -22,7 +22,7 @@ from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.pair_tokenizer import PairTokenizer
 from st_ray.models.tokenizer import TextTokenizer
 from st_ray.training.example_part import ExamplePart, examples_bytes
-from st_ray.training.examples import Block, Examples
+from st_ray.training.examples import Block, Examples, count_mixed
 from tests.models.tiny_models import (
     read_json,
     save_tiny_classifier,
@@ -34,7 +34,13 @@ from tests.stubs import StubPairTokenizer, StubTokenizer
 WORDS = st.lists(st.sampled_from(["a", "cat", "the", "dogs", "x", "漢"]), max_size=20).map(" ".join)
 
 
-def pair_part(tokenizer: Any, examples: Sequence[Sequence[str]], labels: np.ndarray, prompt: str = "") -> bytes:
+def pair_part(
+    tokenizer: Any,
+    examples: Sequence[Sequence[str]],
+    labels: np.ndarray,
+    prompt: str = "",
+    keys: Sequence[int] | None = None,
+) -> bytes:
     """Of examples of a first text and k others; every text is distinct, as far as the part knows."""
     width = len(examples[0]) if examples else 2
     first = [example[0] for example in examples]
@@ -42,7 +48,8 @@ def pair_part(tokenizer: Any, examples: Sequence[Sequence[str]], labels: np.ndar
     none = np.zeros(0, np.int32)
     rows = np.arange(len(examples), dtype=np.int32)
     members = np.concatenate([rows[:, None], np.arange(len(others), dtype=np.int32).reshape(-1, width - 1)], axis=1)
-    return examples_bytes(tokenizer.tokenize(first, others, none, none, prompt), members, labels)
+    numbers = np.array(range(len(examples)) if keys is None else keys, np.int64)
+    return examples_bytes(tokenizer.tokenize(first, others, none, none, prompt), members, labels, numbers)
 
 
 def text_part(tokenizer: Any, examples: Sequence[Sequence[str]], labels: np.ndarray, prompt: str = "") -> bytes:
@@ -192,6 +199,23 @@ def test_parts_stay_on_disk(tmp_path: Path) -> None:
     assert rows_of(examples.take(np.array([99, 0])))[1][0] == [256, ord("a"), 257, *b"bc", 258]
 
 
+def test_keys_tell_first_texts_apart(tmp_path: Path) -> None:
+    kept = [[3, -(2**63)], [], [2**63 - 1, 3]]
+    parts = [pair_part(StubPairTokenizer(), STUB[: len(keys)], STUB_LABELS[: len(keys)], keys=keys) for keys in kept]
+    examples = opened(tmp_path, parts)
+    assert examples.keys().tolist() == [3, -(2**63), 2**63 - 1, 3] and examples.keys().dtype == np.int64
+    assert examples.mixed() == 1  # 3 has the labels 0.5 and 1
+    assert len(opened(tmp_path, [text_part(StubTokenizer(), STUB, STUB_LABELS)]).keys()) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "labels", "mixed"),
+    [([], [], 0), ([1, 1], [1, 1], 0), ([1, 1], [0, 0], 0), ([2, 1, 2, 1, 3, 3], [1, 0, 0.5, 1, 0, 0], 2)],
+)
+def test_mixed_keys(keys: list[int], labels: list[float], mixed: int) -> None:
+    assert count_mixed(np.array(keys, np.int64), np.float32(labels)) == mixed
+
+
 def test_the_same_examples_make_the_same_bytes() -> None:
     assert stub_part() == stub_part()
     assert text_part(StubTokenizer(), STUB, STUB_LABELS) == text_part(StubTokenizer(), STUB, STUB_LABELS)
@@ -214,7 +238,7 @@ def test_files_that_are_no_parts(tmp_path: Path) -> None:
             Examples.open([str(tmp_path / name)], "")
     with pytest.raises(InputError, match="no such file"):
         Examples.open([str(tmp_path / "absent")], "")
-    (tmp_path / "other").write_bytes(data.replace(b'"version": 1', b'"version": 7'))
+    (tmp_path / "other").write_bytes(data.replace(b'"version": 2', b'"version": 7'))
     with pytest.raises(InputError, match="holds no examples that this release can read"):
         Examples.open([str(tmp_path / "other")], "")
     with pytest.raises(InputError, match=r"1\.arrow and .*0\.arrow hold examples of different kinds"):

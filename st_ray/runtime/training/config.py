@@ -10,7 +10,7 @@ from st_ray.runtime.config import NO_NAMES, JobConfig, Names, TextConfig, requir
 
 ID_FORMATS = ("qrels", "id-triples", "teacher", "hard-negatives")
 """Formats of data that name texts by id."""
-EvaluatorName = Literal["auto", "correlation", "binary-classification", "softmax-accuracy", "f1", "margin"]
+EvaluatorName = Literal["auto", "correlation", "binary-classification", "reranking", "softmax-accuracy", "f1", "margin"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,12 @@ class TrainConfig(TextConfig, JobConfig):
     """Measure every so many steps, and at the end. Unset: at the end of each epoch."""
 
     evaluator: EvaluatorName = "auto"
-    """What is measured. auto: what suits the loss and the labels of --eval-data."""
+    """What is measured; the first figure of each tells the best model. correlation: Spearman's and Pearson's.
+    binary-classification, of labels 0 and 1: average precision, accuracy and F1. reranking, likewise (1 is relevant):
+    ndcg@10, mrr@10 and map, over queries that have relevant and other documents; rows with the same first text are one
+    query's. softmax-accuracy and f1: of classes. margin: of scores' differences to the positive's. auto: what suits the
+    loss and the labels of --eval-data; for bce and labels 0 and 1, reranking where they are tuples or lists,
+    binary-classification where they are pairs."""
 
     epochs: float = 1.0
     """How often all examples are seen; a fraction ends within an epoch."""

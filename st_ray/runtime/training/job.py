@@ -116,7 +116,12 @@ class _Run:
     output: ModelOutput
 
     def check(self) -> None:
-        """Settle the head, and raise ConfigError where the evaluator cannot measure what is trained."""
+        """Settle the head.
+
+        Raises:
+            ConfigError: the data have more classes than the head, or the evaluator cannot measure what is trained.
+            InputError: there is nothing to rank for the evaluator that ranks.
+        """
         if isinstance(self.base, CrossEncoderBase) and self.config.loss == "ce":
             self.base = self.base.with_classes(self.trained.classes)
             labels = self.base.inspect().labels
@@ -125,8 +130,11 @@ class _Run:
                     f"--data has labels up to {self.trained.labels[1]:g}, and the model has {labels} classes",
                     "mend the labels, or use a base without a head, which gets a new one",
                 )
-        if self.evaluation is not None:
-            self.evaluation.by(self.config.loss)
+        held_out, evaluation = self.held_out, self.evaluation
+        if held_out is not None and evaluation is not None:
+            evaluator = evaluation.by(self.config.loss)
+            if evaluator.name == "reranking":
+                held_out.check_ranking()
 
     @property
     def lineage(self) -> Lineage:
@@ -141,8 +149,11 @@ class _Run:
     @property
     def evaluation(self) -> Evaluation | None:
         """What the model is measured on while it is trained."""
-        found = self.held_out
-        return None if found is None else Evaluation(found.urls, found.digest, self.config.evaluator, found.binary)
+        found, request = self.held_out, self.data.evaluation
+        if found is None or request is None:
+            return None
+        ranked = request.layout.format != "pairs" and found.mixed > 0
+        return Evaluation(found.urls, found.digest, self.config.evaluator, found.binary, ranked)
 
     @property
     def settings(self) -> Settings:

@@ -141,6 +141,7 @@ class PreparedExamples:
         tokens: of all inputs of all examples.
         labels: the least and the greatest.
         graded: labels other than 0 and 1.
+        mixed: first texts of pairs that have examples of label 1 and others in one part.
         dropped: rows that were left out, by reason.
         digest: of the parts' content.
     """
@@ -152,6 +153,7 @@ class PreparedExamples:
     tokens: int
     labels: tuple[float, float]
     graded: int
+    mixed: int
     dropped: Mapping[str, int]
     digest: str
 
@@ -172,6 +174,7 @@ class PreparedExamples:
             tokens=sum(int(found["tokens"]) for found in figures),
             labels=(min(found["lowest_label"] for found in figures), max(found["highest_label"] for found in figures)),
             graded=sum(int(found["graded"]) for found in figures),
+            mixed=sum(int(found.get("mixed", 0)) for found in figures),
             dropped=manifest.dropped,
             digest=content_digest("".join(entry.digest for entry in manifest.entries).encode()),
         )
@@ -185,6 +188,17 @@ class PreparedExamples:
     def classes(self) -> int:
         """Of labels that are classes: how many there are, at least two."""
         return max(2, int(self.labels[1]) + 1)
+
+    def check_ranking(self) -> None:
+        """Raise InputError where no first text has examples of label 1 and others, so that there is nothing to rank.
+
+        Parts are opened only where none has such a text by itself.
+        """
+        if not self.mixed and not self.open().mixed():
+            raise InputError(
+                "--evaluator reranking: no query of --eval-data has both a relevant document (label 1) and another (0)",
+                "give queries with both, or use --evaluator binary-classification",
+            )
 
     def open(self) -> Examples:
         """Them, on this machine. Raises InputError where a part is missing or damaged."""

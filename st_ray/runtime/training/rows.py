@@ -15,9 +15,12 @@ from st_ray.models.folder import ModelFolder, read_model_folder
 from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.model_facts import same_model
+from st_ray.store.embeddings import text_digests
+from st_ray.store.join import digest_keys
 from st_ray.store.output import Part
 from st_ray.store.rejects import left_out
-from st_ray.training.example_part import examples_bytes
+from st_ray.training.example_part import VERSION, examples_bytes
+from st_ray.training.examples import count_mixed
 
 PART = ".arrow"
 """File name ending of the parts."""
@@ -126,7 +129,7 @@ class ExampleMaker:
 
     Attributes:
         prompt: put before the first text of a pair, or before every text.
-        settings: everything of the tokenizer that changes an example.
+        settings: everything beside rows that changes a part: of the tokenizer, and the version of parts.
     """
 
     kind: Kind
@@ -150,7 +153,8 @@ class ExampleMaker:
         """
         digest = model_digest(resolve_model(model))
         loader = BaseTokenizer(kind, model, digest, max_length, trust_remote_code)
-        return cls(kind, loader, prompt, {"tokenizer": digest, "max_length": max_length, "prompt": prompt})
+        settings = {"tokenizer": digest, "max_length": max_length, "prompt": prompt, "part_version": VERSION}
+        return cls(kind, loader, prompt, settings)
 
     @property
     def max_length(self) -> int | None:
@@ -163,12 +167,14 @@ class ExampleMaker:
         """The part `name`: the shard's rows as examples, ready to be published."""
         rows = shard.rows
         tokenizer = tokenizer_of(self.loader)
+        keys = None
         if self.kind == "cross-encoder":
             firsts, first = _distinct([rows.first])
             others, other = _distinct(rows.others)
             of_inputs = np.tile(first[:, 0], len(rows.others)), other.T.ravel()
             tokens = tokenizer.tokenize(firsts, others, *of_inputs, self.prompt)
             members, lengths = np.concatenate([first, other], axis=1), tokens.lengths
+            keys = _keys(firsts)[first[:, 0]]
         else:
             texts, members = _distinct([rows.first, *rows.others])
             tokens = tokenizer.tokenize(texts, self.prompt)
@@ -177,8 +183,10 @@ class ExampleMaker:
         if len(rows.labels):
             figures |= {"lowest_label": float(rows.labels.min()), "highest_label": float(rows.labels.max())}
             figures["graded"] = int(np.count_nonzero((rows.labels != 0) & (rows.labels != 1)))
+            if keys is not None:
+                figures["mixed"] = count_mixed(keys, rows.labels[:, 0])
         return Part(
-            examples_bytes(tokens, members, rows.labels),
+            examples_bytes(tokens, members, rows.labels, keys),
             len(rows.labels),
             shard.first_row,
             figures=figures,
@@ -191,6 +199,11 @@ def _distinct(columns: Sequence[list[str]]) -> tuple[list[str], np.ndarray]:
     texts = [text for column in columns for text in column]
     found = pa.array(texts, pa.large_string()).dictionary_encode()
     return found.dictionary.to_pylist(), found.indices.to_numpy().reshape(len(columns), -1).T
+
+
+def _keys(texts: list[str]) -> np.ndarray:
+    """The first 8 bytes of each text's digest, int64 `[n]`."""
+    return digest_keys(text_digests(texts))[:, 0].astype(np.int64)
 
 
 def _base_folder(kind: Kind, path: Any) -> ModelFolder:

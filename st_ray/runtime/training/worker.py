@@ -14,7 +14,7 @@ import numpy as np
 
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.training.base import BaseModel
-from st_ray.runtime.training.evaluators import Evaluator, evaluator_for
+from st_ray.runtime.training.evaluators import Evaluator, Measured, evaluator_for
 from st_ray.runtime.training.output import EVENTS, HISTORY, TRAINING
 from st_ray.store import fs
 from st_ray.training.settings import Settings
@@ -42,16 +42,18 @@ class Evaluation:
         digest: of their content.
         evaluator: its name; see `evaluator_for`.
         binary: whether all labels are 0 or 1.
+        ranked: whether each query has documents of its own; see `evaluator_for`.
     """
 
     examples: tuple[str, ...]
     digest: str
     evaluator: str
     binary: bool
+    ranked: bool
 
     def by(self, loss: str) -> Evaluator:
         """The evaluator."""
-        return evaluator_for(self.evaluator, loss, self.binary)
+        return evaluator_for(self.evaluator, loss, self.binary, self.ranked)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,9 @@ class _Measure:
             self.crew.gather(torch.from_numpy(values).to(self.device), total).cpu().numpy()
             for values in (scores, labels)
         )
-        return self.evaluator.figures(everyone, golds) if self.crew.is_first else {}
+        if not self.crew.is_first:
+            return {}
+        return self.evaluator.figures(Measured(everyone, golds, self.examples.keys()))
 
 
 def _measuring(task: TrainTask, crew: Crew, device: torch.device) -> _Measure | None:
