@@ -118,7 +118,7 @@ class Recipe:
         """Of labels `[n, m]` which examples the loss cannot use, bool `[n]`, and what it takes, in words."""
         rule = label_rule(self.loss)
         takes = "whole numbers from 0 on" if rule.whole else f"{rule.low:g} to {rule.high:g}"
-        return rule.broken(labels).any(axis=1), takes
+        return np.any(rule.broken(labels), axis=1), takes
 
 
 def id_recipe(
