@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from st_ray.runtime.cross_encoding.model import injected_scorer
 from st_ray.runtime.mining.negatives import candidates, chain, distinct, job, rescoring, steps, texts, work
-from st_ray.runtime.rerank import candidates as staged
 from st_ray.runtime.resources import Node
 from st_ray.runtime.result import JobResult
+from st_ray.runtime.texts_by_id import staged
 from st_ray.scoring.similarity import similarity_of
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.search.exact import ExactSearcher

@@ -60,19 +60,20 @@ def run_inline(stage: Stage, output: OutputFolder, writer: Writer, *_: Any) -> S
 
 
 @contextmanager
-def inline_ray(module: str) -> Iterator[InlineRay]:
-    """Tasks, and the stages of `module`, run in this process."""
+def inline_ray(*modules: str) -> Iterator[InlineRay]:
+    """Tasks, and the stages of the `modules`, run in this process."""
     inline = InlineRay()
-    replaced = {
+    replaced: dict[str, Any] = {
         "st_ray.runtime.shuffle.ray": inline,
         "st_ray.runtime.pipeline.ray": inline,
         "st_ray.runtime.begin.ray_session": lambda *_, **__: nullcontext(),
         "st_ray.runtime.begin.data_context": lambda debug: None,
-        f"{module}.run_stage": run_inline,
-        f"{module}.Meter": NoMeter,
-        f"{module}.cluster_nodes": lambda: [Node(2, 0)],
         "st_ray.store.fs.os.fsync": lambda descriptor: None,  # most of the time, with so many small files
     }
+    for module in modules:
+        replaced[f"{module}.run_stage"] = run_inline
+        replaced[f"{module}.Meter"] = NoMeter
+        replaced[f"{module}.cluster_nodes"] = lambda: [Node(2, 0)]
     with ExitStack() as stack:
         for name, value in replaced.items():
             stack.enter_context(mock.patch(name, value))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from st_ray.core.splitmix import splitmix64
+
 CAPACITY = 65_536
 
 
@@ -56,12 +58,5 @@ class Sample:
 
 
 def _hashes(rows: np.ndarray, seed: int) -> np.ndarray:
-    """uint64, as good as random: SplitMix64 (Steele, Lea and Flood, 2014), once over the seed and once over the row."""
-    return _mixed(rows.astype(np.uint64) ^ _mixed(np.array([seed], np.uint64)))
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    """uint64, as good as random: SplitMix64, once over the seed and once over the row."""
+    return splitmix64(rows.astype(np.uint64) ^ splitmix64(np.array([seed], np.uint64)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from st_ray.core.splitmix import splitmix64
 from st_ray.mining.candidates import Candidates, places
 from st_ray.store.embeddings import text_digests
 
@@ -30,7 +31,7 @@ def random(
         query_codes: uint64 `[m]`, of the query's text of each candidate; see `text_codes`.
         document_codes: uint64 `[m]`, of its document's text.
     """
-    numbers = _mixed(query_codes ^ _mixed(document_codes ^ _mixed(np.array([seed], np.uint64))))
+    numbers = splitmix64(query_codes ^ splitmix64(document_codes ^ splitmix64(np.array([seed], np.uint64))))
     order = np.lexsort((candidates.document, numbers, candidates.query))
     return candidates[np.sort(order[places(candidates.query[order]) < count])]
 
@@ -40,11 +41,3 @@ def text_codes(texts: pa.LargeStringArray, positions: np.ndarray) -> np.ndarray:
     some, inverse = np.unique(positions, return_inverse=True)
     digests = text_digests(texts.take(pa.array(some)).to_pylist())
     return np.frombuffer(digests.buffers()[1], "<u8", count=2 * len(some))[::2][inverse]
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014)."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

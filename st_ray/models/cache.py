@@ -1,11 +1,14 @@
-"""This machine's cache of things that are costly to make: fetched models, converted models."""
+"""This machine's cache of things that are costly to make: fetched models and examples, converted models."""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -32,17 +35,11 @@ def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     target = _root() / kind / key
     if target.is_dir():
         return target
-    lock = FileLock(_root() / "locks" / f"{kind}-{key}")
-    try:
+    with _writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        Path(lock.lock_file).parent.mkdir(exist_ok=True)
+        lock = FileLock(_lock_file(f"{kind}-{key}"))
         temporary = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=target.parent))
         lock.acquire()
-    except OSError as error:
-        raise CacheError(
-            f"cannot write to the cache folder {target.parent}: {error}",
-            "give the permission there, or set ST_RAY_CACHE to another folder",
-        ) from error
     try:
         if not target.is_dir():
             make(temporary)
@@ -51,6 +48,76 @@ def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def held_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
+    """As `cached_folder`, for what is large and soon of no use: it stays while a process lives that has asked for it.
+
+    Whoever makes another one of its kind first removes those that no process holds any more, however it ended. So there
+    is room for what is in use, and for what was used last.
+
+    Args:
+        kind: of such folders alone.
+        key: without a dot.
+        make: see `cached_folder`.
+
+    Raises:
+        CacheError: the cache cannot be written.
+    """
+
+    def make_alone(target: Path) -> None:
+        _remove_unheld(kind)
+        make(target)
+
+    with _writing(_root() / kind):
+        _hold(_held_file(kind, key))
+    return cached_folder(kind, key, make_alone)
+
+
+def _remove_unheld(kind: str) -> None:
+    """Remove the folders of a kind, and what is left of those that were never finished, unless a process holds them."""
+    import fcntl
+
+    for folder in (_root() / kind).iterdir():
+        key = folder.name.removeprefix(".").partition(".")[0]
+        # It is held, or removed by another process just now, or another user's.
+        with suppress(OSError), open(_held_file(kind, key), "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Cut short, the removal must leave no folder that looks whole.
+            gone = folder.rename(folder.with_name(f".{key}.{uuid.uuid4().hex}"))
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+@functools.cache
+def _hold(file: Path) -> int:
+    """Share the lock of a file until this process ends, however it does; others that hold it do not mind."""
+    import fcntl  # Windows has none
+
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CacheError(
+            f"cannot write to the cache folder {folder}: {error}",
+            "give the permission there, or set ST_RAY_CACHE to another folder",
+        ) from error
+
+
+def _lock_file(name: str) -> Path:
+    """Where the file of a lock is, in a folder that is there."""
+    folder = _root() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def _held_file(kind: str, key: str) -> Path:
+    return _lock_file(f"{kind}-{key}.held")
 
 
 def _root() -> Path:

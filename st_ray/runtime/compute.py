@@ -61,11 +61,15 @@ def choose_compute(config: ModelConfig, folder: ModelFolder, gpu: bool, nodes: S
     return Compute(backend, dtype)
 
 
-def _fastest_dtype(gpu: bool, nodes: Sequence[Node]) -> str:
+def has_bfloat16(gpu: bool, nodes: Sequence[Node]) -> bool:
+    """Whether the GPUs of all machines compute in it, or their CPUs, which are taken to be like this one's."""
     if not gpu:
-        return "bfloat16" if cpu_has_bfloat16() else "float32"
-    kinds = {node.accelerator for node in nodes if node.gpus}
-    return "float16" if kinds & _GPUS_WITHOUT_BFLOAT16 else "bfloat16"
+        return cpu_has_bfloat16()
+    return not {node.accelerator for node in nodes if node.gpus} & _GPUS_WITHOUT_BFLOAT16
+
+
+def _fastest_dtype(gpu: bool, nodes: Sequence[Node]) -> str:
+    return "bfloat16" if has_bfloat16(gpu, nodes) else "float16" if gpu else "float32"
 
 
 def actors_for(config: ModelJobConfig, compute: Compute | None, shards: int, actor_bytes: int) -> ActorPlan:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SALT = np.uint64(0x9E3779B97F4A7C15)
-"""What makes a second hash out of the same function: mixed(x) and mixed(x ^ SALT)."""
+from st_ray.core.splitmix import GOLDEN_GAMMA, splitmix64
+
+SALT = GOLDEN_GAMMA
+"""What makes a second hash out of the same function: splitmix64(x) and splitmix64(x ^ SALT)."""
 _WORD = 8
 
 
@@ -45,7 +47,7 @@ def digest_keys(digests: pa.FixedSizeBinaryArray) -> np.ndarray:
 def id_keys(ids: pa.Array) -> np.ndarray:
     """Keys of ids by their text: the integer 7 and the string "7" have the same.
 
-    Two chains of splitmix64 over the words of eight bytes, all ids at once: as many steps as the longest id has words.
+    Two chains of SplitMix64 over the words of eight bytes, all ids at once: as many steps as the longest id has words.
 
     Args:
         ids: `[n]` string or int64, without nulls.
@@ -58,13 +60,13 @@ def id_keys(ids: pa.Array) -> np.ndarray:
     padded = np.concatenate([used, np.zeros(_WORD, np.uint8)])
     words = np.ndarray((len(padded) - _WORD + 1,), "<u8", padded, strides=(1,))
     seeds = lengths.astype(np.uint64)
-    keys = np.stack([mixed(seeds), mixed(seeds ^ SALT)], axis=1)
+    keys = np.stack([splitmix64(seeds), splitmix64(seeds ^ SALT)], axis=1)
     longer, at = np.flatnonzero(lengths), 0
     while len(longer):
         rest = lengths[longer] - at
         unused = (_WORD * (_WORD - np.minimum(rest, _WORD))).astype(np.uint64)
         taken = words[starts[longer] + at] << unused
-        keys[longer] = mixed(keys[longer] ^ taken[:, None])
+        keys[longer] = splitmix64(keys[longer] ^ taken[:, None])
         at += _WORD
         longer = longer[rest > _WORD]
     return keys
@@ -125,11 +127,3 @@ def run_positions(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`start, start + 1, …`, `count` of them, for each run; int64, one run behind another."""
     ends = np.cumsum(counts)
     return np.repeat(starts - (ends - counts), counts) + np.arange(int(counts.sum()))
-
-
-def mixed(values: np.ndarray) -> np.ndarray:
-    """splitmix64's output function: one to one."""
-    values = values + SALT
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

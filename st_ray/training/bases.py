@@ -83,12 +83,7 @@ def inspect_text_base(
 ) -> TextBase:
     """What a bi-encoder starts from: a model of Sentence Transformers, or a transformer, which gets mean pooling.
 
-    Args:
-        model: whatever `resolve_model` takes.
-        keep_layers: see `Base`, as for the other arguments.
-        max_length: see `Base`.
-        allow_pickle: see `Base`.
-        trust_remote_code: see `Base`.
+    `model` is whatever `resolve_model` takes; for the others see `Base`.
 
     Raises:
         ModelError: the folder is missing or damaged, or holds what cannot be trained.
@@ -111,13 +106,8 @@ def inspect_pair_base(
 ) -> PairBase:
     """What a cross-encoder starts from: another one, or a transformer, also that of a model for embeddings.
 
-    Args:
-        model: whatever `resolve_model` takes.
-        labels: logits of a pair; None for those of the folder's head, or one where it has no head.
-        keep_layers: see `Base`, as for the other arguments.
-        max_length: see `Base`.
-        allow_pickle: see `Base`.
-        trust_remote_code: see `Base`.
+    `labels` are logits of a pair, None for those of the folder's head, or one where it has no head; for the others see
+    `inspect_text_base`.
 
     Raises:
         ModelError: the folder is missing or damaged, or holds what cannot be trained.

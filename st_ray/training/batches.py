@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from st_ray.core.errors import ConfigError
+from st_ray.core.splitmix import splitmix64
 
 WINDOW = 64
 """Steps of a window, at most."""
@@ -147,14 +148,6 @@ def _enciphered(numbers: np.ndarray, left: int, right: int, keys: np.ndarray) ->
     sizes = np.uint64(left), np.uint64(right)
     for key in keys:
         # The upper half of the hash times the size, less its lower half: a number below the size.
-        one = (one + ((_mixed(other ^ key) >> np.uint64(32)) * sizes[0] >> np.uint64(32))) % sizes[0]
+        one = (one + ((splitmix64(other ^ key) >> np.uint64(32)) * sizes[0] >> np.uint64(32))) % sizes[0]
         one, other, sizes = other, one, sizes[::-1]
     return one * np.uint64(right) + other
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014)."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

@@ -54,11 +54,6 @@ class State:
     history: tuple[Record, ...] = ()
     best: Best | None = None
 
-    @property
-    def best_weights(self) -> Mapping[str, Tensor]:
-        """The weights to keep: the best ones, or these where none are known to be best."""
-        return self.best.weights if self.best else self.network
-
 
 def write_state(folder: Path, state: State) -> None:
     """Write `state` into `folder`, which may exist; `state.json` comes last."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from st_ray.core.errors import InputError
 from st_ray.models.batching import Tokens
-from st_ray.models.cache import cached_folder
+from st_ray.models.cache import held_folder
 from st_ray.store.fs import is_local, open_fs
 from st_ray.store.readers.files import reading
 from st_ray.training.example_part import ExamplePart, Texts, inputs_of, joined_texts
@@ -128,7 +128,7 @@ def count_mixed(keys: np.ndarray, labels: np.ndarray) -> int:
 
 
 def _local_paths(urls: Sequence[str], digest: str) -> list[str]:
-    """Where the files lie on this machine; they are fetched if they are elsewhere."""
+    """Where the files lie on this machine; those that are elsewhere are fetched, to stay while this process lives."""
     filesystem, _ = open_fs(urls[0])
     paths = [open_fs(url)[1] for url in urls]
     if is_local(filesystem):
@@ -142,5 +142,5 @@ def _local_paths(urls: Sequence[str], digest: str) -> list[str]:
         for copy in copies:
             ExamplePart(copy)  # what was cut short must not stay in the cache
 
-    folder = cached_folder("examples", digest, fetch)
+    folder = held_folder("examples", digest, fetch)
     return [str(folder / name) for name in names]

@@ -96,9 +96,3 @@ class EventLog:
     def close(self) -> None:
         """No more records."""
         self._writer.close()
-
-    def __enter__(self) -> EventLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,34 +21,6 @@ from st_ray.scoring.similarity import pairwise_angle_sim, pairwise_cos_sim
 
 COSENT_SCALE = 20.0
 """What similarities are multiplied by; the inverse of a temperature."""
-
-
-@dataclass(frozen=True)
-class LabelRule:
-    """The numbers that a loss takes as labels.
-
-    Attributes:
-        low: the least of them.
-        high: the greatest of them.
-        whole: whether they are whole numbers.
-    """
-
-    low: float = -math.inf
-    high: float = math.inf
-    whole: bool = False
-
-    def broken(self, labels: np.ndarray) -> np.ndarray:
-        """Which examples have a label that is not among these numbers: bool `[n]`, for labels float32 `[n, m]`."""
-        kept = np.isfinite(labels) & (labels >= self.low) & (labels <= self.high)
-        if self.whole:
-            kept &= labels == np.rint(labels)
-        return ~kept.all(axis=1)
-
-    def __str__(self) -> str:
-        kind = "whole numbers" if self.whole else "numbers"
-        if math.isfinite(self.high):
-            return f"{kind} from {self.low:g} to {self.high:g}"
-        return f"{kind} from {self.low:g}" if math.isfinite(self.low) else f"finite {kind}"
 
 
 @dataclass(frozen=True)
@@ -62,34 +33,12 @@ class Loss:
         scores: what the network gave, `[k, b, width]` -> scores float32 `[b]`, or `[b, x]` where an example has x.
         value: scores, and labels float32 `[b, m]` -> a value of each example, float32 `[b]`, whose mean is the loss;
             where it is batchwise, the loss itself, a scalar.
-        labels: the labels that it takes.
     """
 
     name: str
     batchwise: bool
     scores: Callable[[Tensor], Tensor]
     value: Callable[[Tensor, Tensor], Tensor]
-    labels: LabelRule = LabelRule()
-
-
-def check_labels(loss: Loss, labels: np.ndarray, classes: int | None = None) -> str | None:
-    """What is wrong with the first example whose labels the loss does not take; None where there is none.
-
-    Args:
-        labels: float32 `[n, m]`.
-        classes: of the network, for a loss that takes their numbers; None where it is not known yet.
-    """
-    rule = label_rule(loss, classes)
-    broken = np.flatnonzero(rule.broken(labels))
-    if not len(broken):
-        return None
-    found = ", ".join(f"{label:g}" for label in labels[broken[0]])
-    return f"row {broken[0]}: label {found}; the loss {loss.name} takes {rule}"
-
-
-def label_rule(loss: Loss, classes: int | None = None) -> LabelRule:
-    """The labels that the loss takes from a network with so many `classes`, None where that is not known yet."""
-    return replace(loss.labels, high=classes - 1) if loss.labels.whole and classes is not None else loss.labels
 
 
 def binary_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
@@ -219,20 +168,16 @@ def _one_label(scores: Tensor, labels: Tensor) -> Tensor:
     return labels[:, 0]
 
 
-_FOR_CROSS_ENCODERS = (
-    Loss("bce", False, _only_logit, binary_cross_entropy, LabelRule(0, 1)),
-    Loss("ce", False, _class_logits, cross_entropy, LabelRule(0, whole=True)),
-    Loss("mse", False, _only_logit, squared_error),
-    Loss("margin-mse", False, _logits, margin_mse),
-)
-_FOR_BI_ENCODERS = (
-    Loss("cosine", False, pairwise_cosine, squared_error, LabelRule(-1, 1)),
-    Loss("cosent", True, pairwise_cosine, cosent),
-    Loss("angle", True, pairwise_angle, cosent),
-)
-LOSSES: Mapping[str, Loss] = {loss.name: loss for loss in (*_FOR_CROSS_ENCODERS, *_FOR_BI_ENCODERS)}
-"""All of them by name."""
-CROSS_ENCODER_LOSSES = tuple(loss.name for loss in _FOR_CROSS_ENCODERS)
-"""Names of those that cross-encoders are trained with."""
-BI_ENCODER_LOSSES = tuple(loss.name for loss in _FOR_BI_ENCODERS)
-"""Names of those that bi-encoders are trained with."""
+LOSSES: Mapping[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        Loss("bce", False, _only_logit, binary_cross_entropy),
+        Loss("ce", False, _class_logits, cross_entropy),
+        Loss("mse", False, _only_logit, squared_error),
+        Loss("margin-mse", False, _logits, margin_mse),
+        Loss("cosine", False, pairwise_cosine, squared_error),
+        Loss("cosent", True, pairwise_cosine, cosent),
+        Loss("angle", True, pairwise_angle, cosent),
+    )
+}
+"""All of them by name; the labels that they take: `loss_rules`."""

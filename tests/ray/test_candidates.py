@@ -10,8 +10,9 @@ from unittest import mock
 import pytest
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.rerank.candidates import CandidateRequest, prepare_candidates, text_request
+from st_ray.runtime.rerank.candidates import CandidateRequest, prepare_candidates
 from st_ray.runtime.session import data_context
+from st_ray.runtime.texts_by_id.staged import text_request
 from st_ray.store import fs
 from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.readers.spec import ReadSpec

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,52 +20,45 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from st_ray.core.errors import ConfigError, InputError
-from st_ray.runtime.rerank import candidates
+from st_ray.runtime.rerank import candidates, in_document
 from st_ray.runtime.rerank.candidates import (
     CandidateRequest,
     Candidates,
     prepare_candidates,
     read_candidates,
-    text_request,
 )
-from st_ray.runtime.texts_by_id.texts import cut_matches
+from st_ray.runtime.texts_by_id.staged import text_request
 from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.hits import KIND, SUFFIXES, HitsFormat, hits_bytes, hits_table
 from st_ray.store.manifest import Manifest
 from st_ray.store.output import OutputFolder, Part, part_name
 from st_ray.store.readers.spec import ReadSpec
 from tests.inline_ray import InlineRay, inline_ray
+from tests.inline_texts import JOIN_CUTS, STAGED, JoinCuts, cut
 
 Id = str | int
 Hits = list[tuple[Id, list[Id]]]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(JoinCuts):
     """Every constant and cut that must not show in the result."""
 
     text_files: int = 1
     text_format: str = "jsonl"
-    text_shard_rows: int = 20_000
     hits_parts: int = 1
     hits_format: HitsFormat = "parquet"
     single_file: bool = False
     shard_pairs: int = 5
-    bucket_rows: int = 4_000_000
-    text_rows: int = 500_000
     part_pairs: int = 250_000
 
     @contextmanager
     def set(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for name, value in (
-                ("rerank.candidates.TEXT_SHARD_ROWS", self.text_shard_rows),
-                ("rerank.candidates.PART_PAIRS", self.part_pairs),
-                ("rerank.in_document.BUCKET_ROWS", self.bucket_rows),
-                ("texts_by_id.places.BUCKET_ROWS", self.bucket_rows),
-                ("texts_by_id.places.TEXT_ROWS", self.text_rows),
-            ):
-                stack.enter_context(mock.patch(f"st_ray.runtime.{name}", value))
+        with (
+            super().set(),
+            mock.patch.object(candidates, "PART_PAIRS", self.part_pairs),
+            mock.patch.object(in_document, "BUCKET_ROWS", self.bucket_rows),
+        ):
             yield
 
 
@@ -136,11 +129,6 @@ def table_of(hits: Hits) -> pa.Table:
     return hits_table(pa.array(queries), [len(found) for _, found in hits], pa.array(documents), scores)
 
 
-def cut(items: Sequence[Any], parts: int) -> list[Any]:
-    bounds = np.linspace(0, len(items), parts + 1).astype(int).tolist()
-    return [items[first:last] for first, last in itertools.pairwise(bounds)]
-
-
 Pair = tuple[str, str, str, str, float]
 
 
@@ -173,7 +161,7 @@ def expected(case: Case) -> list[Pair]:
 
 @pytest.fixture
 def inline() -> Iterator[InlineRay]:
-    with inline_ray(candidates.__name__) as ray:
+    with inline_ray(STAGED) as ray:
         yield ray
 
 
@@ -195,14 +183,12 @@ def cases(draw: st.DrawFn) -> Case:
     sizes = Sizes(
         text_files=draw(st.integers(1, 3)),
         text_format=draw(st.sampled_from(["jsonl", "parquet"])),
-        text_shard_rows=draw(st.integers(1, 15)),
         hits_parts=draw(st.integers(1, 4)),
         hits_format=form,
         single_file=draw(st.booleans()),
         shard_pairs=draw(st.integers(1, 30)),
-        bucket_rows=draw(st.integers(1, 40)),
-        text_rows=draw(st.integers(1, 40)),
         part_pairs=draw(st.integers(1, 30)),
+        **draw(JOIN_CUTS),
     )
     return Case(queries, corpus, hits, sizes=sizes)
 
@@ -210,7 +196,7 @@ def cases(draw: st.DrawFn) -> Case:
 @given(cases())
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_cut_gives_what_a_dictionary_gives(case: Case) -> None:
-    with tempfile.TemporaryDirectory() as folder, inline_ray(candidates.__name__):
+    with tempfile.TemporaryDirectory() as folder, inline_ray(STAGED):
         prepared = case.prepare(Path(folder))
         shards = pairs_of(prepared)
     wanted = expected(case)
@@ -232,7 +218,7 @@ def test_any_cut_gives_the_rows_of_the_document(case: Case, data: st.DataObject)
     own = data.draw(st.lists(st.sampled_from(there).map(str), min_size=len(case.queries), max_size=len(case.queries)))
     for documents in ((own, there), None):
         case = Case(case.queries, case.corpus, None, documents, sizes=case.sizes)
-        with tempfile.TemporaryDirectory() as folder, inline_ray(candidates.__name__):
+        with tempfile.TemporaryDirectory() as folder, inline_ray(STAGED):
             found = list(itertools.chain(*pairs_of(case.prepare(Path(folder)))))
         assert all(np.isnan(pair[4]) for pair in found)
         assert [pair[:4] for pair in found] == [
@@ -241,27 +227,6 @@ def test_any_cut_gives_the_rows_of_the_document(case: Case, data: st.DataObject)
             for row, (key, text) in enumerate(case.corpus.items())
             if documents is None or str(there[row]) == own[query_row]
         ]
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5)), min_size=1, unique=True),
-    st.integers(1, 8),
-    st.integers(1, 25),
-)
-def test_tasks_are_as_small_as_can_be(wanted: list[tuple[int, int]], most: int, most_read: int) -> None:
-    """By slot and shard of texts, of which each has ten rows; the row is the place in the list."""
-    matches = np.array([(slot, row, shard, row) for row, (slot, shard) in enumerate(wanted)], np.int32)
-    pieces = cut_matches(matches, np.full(6, 10), most, most_read)
-    assert sorted(np.concatenate(pieces)[:, 3].tolist()) == list(range(len(wanted)))
-    for piece in pieces:
-        assert len(piece) <= most
-        assert len(np.unique(piece[:, 2])) <= max(1, most_read // 10)
-    shards = [np.unique(piece[:, 2]) for piece in pieces]
-    assert all(here[-1] <= behind[0] for here, behind in itertools.pairwise(shards))
-    for one, other in itertools.pairwise(pieces):
-        both = np.concatenate([one, other])
-        whole = other[other[:, 2] == other[0, 2]]
-        assert len(both) > most or len(one) + len(whole) > most or len(np.unique(both[:, 2])) * 10 > most_read
 
 
 QUERIES: dict[Id, Any] = {"q1": "one", "q2": "two", "q3": "three", "q4": " \t"}
@@ -296,19 +261,6 @@ def test_hits_that_stand_twice(inline: InlineRay, tmp_path: Path) -> None:
     assert "query 'q2' has the document 'c' twice" in message
     message = refused(tmp_path, QUERIES, CORPUS, [("q1", ["a"]), ("q2", ["c"]), ("q1", ["b"])])
     assert "query 'q1' has its documents in several places (1 such queries in all)" in message
-
-
-@pytest.mark.parametrize("side", ["queries", "corpus"])
-def test_ids_that_stand_twice_in_the_texts(inline: InlineRay, tmp_path: Path, side: str) -> None:
-    case = Case(QUERIES, CORPUS, [("q1", ["a"])])
-    case.write(tmp_path)
-    path = tmp_path / f"{side}-0.jsonl"
-    path.write_text(path.read_text() + path.read_text().splitlines()[1])
-    hits = open_hit_set(str(tmp_path / "hits"))
-    spec = ReadSpec(id_column="id", text_columns=("text",))
-    sides = [text_request([str(tmp_path / f"{n}-0.jsonl")], spec, "fail", str(tmp_path)) for n in ("queries", "corpus")]
-    with pytest.raises(InputError, match=rf"same id more than once[\s\S]*{side}-0\.jsonl, row 2, and .* row 5"):
-        prepare_candidates(CandidateRequest(*sides, hits), str(tmp_path), mock.Mock(lost=False))
 
 
 def test_a_skipped_row_has_no_text(inline: InlineRay, tmp_path: Path) -> None:

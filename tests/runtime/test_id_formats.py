@@ -214,12 +214,12 @@ def test_flags_that_make_no_sense(format: Any, loss: str, more: dict[str, Any], 
 @pytest.mark.parametrize(
     ("loss", "wrong"),
     [
-        ("bce", [False, False, True, True, True]),
-        ("cosine", [False, False, True, False, True]),
-        ("ce", [False, True, False, True, True]),
-        ("mse", [False] * 5),
+        ("bce", [False, False, True, True, True, True]),
+        ("cosine", [False, False, True, False, True, True]),
+        ("ce", [False, True, False, True, True, True]),
+        ("mse", [False, False, False, False, False, True]),
     ],
 )
 def test_labels_that_a_loss_cannot_use(loss: str, wrong: list[bool]) -> None:
-    labels = np.float32([1, 0.5, 2, -1, -1.5])[:, None]
+    labels = np.float32([1, 0.5, 2, -1, -1.5, np.inf])[:, None]
     assert id_recipe("qrels", loss).wrong_labels(labels)[0].tolist() == wrong

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from st_ray.core.errors import ConfigError, ResourceError
+from st_ray.runtime import compute
 from st_ray.runtime.meter import ELAPSED
 from st_ray.runtime.resources import Node
-from st_ray.runtime.training import machines
 from st_ray.runtime.training.config import TrainBiEncoderConfig
 from st_ray.runtime.training.job import training_line
 from st_ray.runtime.training.machines import Machines, choose_dtype, plan_machines
@@ -51,7 +51,7 @@ def test_processes_that_do_not_fit() -> None:
 
 def test_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     for has in (True, False):
-        monkeypatch.setattr(machines, "cpu_has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(compute, "cpu_has_bfloat16", lambda has=has: has)
         assert choose_dtype(config_of(), False, [Node(2, 0)]) == ("bfloat16" if has else "float32")
     assert choose_dtype(config_of(), True, [Node(2, 1, accelerator="H100")]) == "bfloat16"
     assert choose_dtype(config_of(), True, [Node(2, 1, accelerator="T4")]) == "float32"

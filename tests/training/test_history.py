@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_something_else_is_no_record(change: dict[str, object]) -> None:
 
 
 def test_events_hold_each_record(tmp_path: Path) -> None:
-    with EventLog(tmp_path / "logs") as log:
+    with closing(EventLog(tmp_path / "logs")) as log:
         log.add(record(10, spearman=0.5))
         log.add(record(20))
     found = events(tmp_path / "logs")
@@ -65,11 +66,11 @@ def test_events_hold_each_record(tmp_path: Path) -> None:
 
 
 def test_a_resumed_training_doubles_no_step(tmp_path: Path) -> None:
-    with EventLog(tmp_path) as log:
+    with closing(EventLog(tmp_path)) as log:
         for step in (10, 20, 30, 40):
             log.add(record(step, spearman=step / 100))
     # Interrupted after step 40; the last checkpoint was of step 20.
-    with EventLog(tmp_path, [record(10, spearman=0.1), record(20, spearman=0.2)]) as log:
+    with closing(EventLog(tmp_path, [record(10, spearman=0.1), record(20, spearman=0.2)])) as log:
         log.add(record(30, spearman=0.9))
     found = events(tmp_path)
     assert [found["eval/spearman", step] for step in (10, 20, 30)] == [
@@ -82,7 +83,7 @@ def test_a_resumed_training_doubles_no_step(tmp_path: Path) -> None:
 
 
 def test_events_can_be_seen_while_the_training_goes_on(tmp_path: Path) -> None:
-    with EventLog(tmp_path) as log:
+    with closing(EventLog(tmp_path)) as log:
         log.add(record(10))
         until = time.monotonic() + 60
         while ("train/epoch", 10) not in events(tmp_path) and time.monotonic() < until:

@@ -1,26 +1,17 @@
-"""Losses: their definitions, their shapes, and the labels that they take. Beside the peer: tests/parity."""
+"""Losses: their definitions and their shapes. Beside the peer: tests/parity."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from st_ray.training.losses import (
-    BI_ENCODER_LOSSES,
-    COSENT_SCALE,
-    CROSS_ENCODER_LOSSES,
-    LOSSES,
-    check_labels,
-    cosent,
-    label_rule,
-    margin_mse,
-)
+from st_ray.training.loss_rules import LOSSES_OF
+from st_ray.training.losses import COSENT_SCALE, LOSSES, cosent, margin_mse
 
 OUTPUTS = {  # [k, width] and labels of an example
     "bce": (1, 1, 1),
@@ -42,7 +33,7 @@ def output_and_labels(name: str, examples: int, seed: int = 0) -> tuple[Tensor, 
 
 
 def test_names() -> None:
-    assert (*CROSS_ENCODER_LOSSES, *BI_ENCODER_LOSSES) == tuple(LOSSES) == tuple(OUTPUTS)
+    assert (*LOSSES_OF["cross-encoder"], *LOSSES_OF["bi-encoder"]) == tuple(LOSSES) == tuple(OUTPUTS)
     assert all(LOSSES[name].name == name for name in LOSSES)
     assert {name for name, loss in LOSSES.items() if loss.batchwise} == {"cosent", "angle"}
 
@@ -165,40 +156,3 @@ def test_other_shapes_are_refused(name: str, output: tuple[int, ...], labels: tu
     loss = LOSSES[name]
     with pytest.raises(ValueError, match=r"expected .* not \["):
         loss.value(loss.scores(torch.zeros(output)), torch.zeros(labels))
-
-
-@pytest.mark.parametrize(
-    ("name", "classes", "taken", "refused", "rule"),
-    [
-        ("bce", None, [0, 0.3, 1], [-0.1, 1.5, math.nan], "numbers from 0 to 1"),
-        ("ce", 3, [0, 1, 2], [3, 0.5, -1, math.nan, math.inf], "whole numbers from 0 to 2"),
-        ("ce", None, [0, 7], [0.5, -1, math.inf], "whole numbers from 0"),
-        ("mse", None, [-9, 0.5, 12], [math.nan, math.inf, -math.inf], "finite numbers"),
-        ("margin-mse", None, [-9, 0.5, 12], [math.nan, -math.inf], "finite numbers"),
-        ("cosine", None, [-1, 0.5, 1], [-1.01, 1.01, math.nan], "numbers from -1 to 1"),
-        ("cosent", None, [-3, 5], [math.nan, math.inf], "finite numbers"),
-        ("angle", None, [-3, 5], [math.nan, math.inf], "finite numbers"),
-    ],
-)
-def test_labels(name: str, classes: int | None, taken: list[float], refused: list[float], rule: str) -> None:
-    loss = LOSSES[name]
-    good = np.array(taken, np.float32)[:, None]
-    assert check_labels(loss, good, classes) is None
-    assert str(label_rule(loss, classes)) == rule
-    for label in refused:
-        labels = np.concatenate([good, [[label]], good, [[label]]]).astype(np.float32)
-        broken = np.flatnonzero(label_rule(loss, classes).broken(labels))
-        assert broken.tolist() == [len(good), len(labels) - 1]
-        message = check_labels(loss, labels, classes)
-        assert message == f"row {len(good)}: label {label:g}; the loss {name} takes {rule}"
-
-
-def test_a_label_among_several_is_refused() -> None:
-    labels = np.array([[1, 2, 3], [1, np.nan, 3]], np.float32)
-    assert check_labels(LOSSES["margin-mse"], labels) == (
-        "row 1: label 1, nan, 3; the loss margin-mse takes finite numbers"
-    )
-
-
-def test_no_label_is_no_fault() -> None:
-    assert check_labels(LOSSES["bce"], np.empty((0, 1), np.float32)) is None

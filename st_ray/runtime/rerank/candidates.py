@@ -8,8 +8,8 @@ A worker that scores a shard reads its rows of the hits, and its row group of a 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.corpus import (
-    Corpus,
-    ScanRequest,
-    flags_of_a_corpus,
-    prepare_corpus,
-    reading_lineage,
-    stamps_digest,
-)
-from st_ray.runtime.meter import Meter
+from st_ray.runtime.corpus import Corpus, ScanRequest, flags_of_a_corpus, prepare_corpus, stamps_digest
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.rerank.in_document import list_candidates
 from st_ray.runtime.rerank.pairs import Cut, PairFolder, PartRows, read_pairs, split_file
 from st_ray.runtime.rerank.places import find_pair_places
-from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.shuffle import spread
-from st_ray.runtime.stage import run_stage
 from st_ray.runtime.texts_by_id.ids import distinct_ids
-from st_ray.runtime.texts_by_id.places import Places, Sides
-from st_ray.runtime.texts_by_id.texts import CopyTexts, text_side, text_stage
+from st_ray.runtime.texts_by_id.places import Sides
+from st_ray.runtime.texts_by_id.staged import PLAN, begin_anew, read_places, stage_texts, texts_lineage
+from st_ray.runtime.texts_by_id.texts import text_side
 from st_ray.store import fs
 from st_ray.store.hit_sets import HitSet
 from st_ray.store.hits import KIND as HITS
@@ -43,14 +34,9 @@ from st_ray.store.lineage import Lineage, lineage_differences
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import Manifest, ShardEntry
 from st_ray.store.output import STAGING, OutputFolder, Writer
-from st_ray.store.readers.sources import resolve_inputs
-from st_ray.store.readers.spec import ReadSpec
 from st_ray.store.staged_texts import read_staged_texts
 
 KIND = "candidates"
-PLAN = "plan.json"
-TEXT_SHARD_ROWS = 20_000
-"""Rows of queries or corpus that are read at once."""
 PART_PAIRS = 250_000
 """Pairs of a part of those that are staged, about."""
 
@@ -87,15 +73,9 @@ class CandidateRequest:
         """What identifies the candidates; `digests` are those of queries and corpus, by these names."""
         return {
             "hits": self.hits.digest if self.hits else None,
-            "queries": digests["queries"],
-            "corpus": digests["corpus"],
             "document_column": self.document_column,
             "shard_pairs": self.shard_pairs,
-            **{
-                f"{side}_{name}": value
-                for side, request in (("queries", self.queries), ("corpus", self.corpus))
-                for name, value in reading_lineage(request.spec, request.on_bad_row).items()
-            },
+            **texts_lineage(self.queries, self.corpus, digests),
         }
 
 
@@ -162,20 +142,6 @@ class CandidateBlock:
     text_of: np.ndarray
 
 
-def text_request(inputs: Sequence[str], spec: ReadSpec, on_bad_row: str, folder: str) -> ScanRequest:
-    """How to read the texts of queries or of a corpus.
-
-    Args:
-        spec: the columns that the user named.
-        folder: the job's output.
-
-    Raises:
-        InputError: no such file or column.
-    """
-    files, spec = resolve_inputs(inputs, spec)
-    return ScanRequest(tuple(files), spec, TEXT_SHARD_ROWS, fs.join(folder, STAGING), on_bad_row, check_ids=True)
-
-
 def prepare_candidates(request: CandidateRequest, folder: str, lock: OutputLock) -> Candidates:
     """Find and stage the texts of all pairs, unless that is done; needs a Ray session.
 
@@ -197,7 +163,6 @@ def prepare_candidates(request: CandidateRequest, folder: str, lock: OutputLock)
     with flags_of_a_corpus():
         corpus = prepare_corpus(request.corpus)
     lineage = request.lineage({"queries": queries.digest, "corpus": corpus.digest})
-    writer = _begun(output, lineage)
     pairs = _pairs(request, folder, lineage) or _stage_pairs(request, folder, lineage, queries, corpus)
     if not pairs.pairs:
         raise InputError(f"{pairs.name} holds no hits", "search first, or name another --hits")
@@ -207,19 +172,9 @@ def prepare_candidates(request: CandidateRequest, folder: str, lock: OutputLock)
         "query": (query_side, queries),
         "document": (text_side("document", corpus, request.corpus.on_bad_row), corpus),
     }
-    matches = fs.join(output.folder, STAGING)
-    plan = output.settle(PLAN, lambda: find_pair_places(pairs, request.shard_pairs, sides, matches).to_json())
-    places, meter = Places.from_json(plan, Cut), Meter()
-    copy = CopyTexts(matches, {role: (side, corpus.shards) for role, (side, corpus) in sides.items()}, meter.client())
-    stage = text_stage(places.tasks, copy, sum(node.cpus for node in cluster_nodes()))
-    result = run_stage(stage, output, writer, lock, meter)
-    about = {
-        "stamps": request.stamps,
-        "skipped": {"queries": queries.bad_rows, "corpus": corpus.bad_rows},
-    }
-    manifest = Manifest(KIND, lineage, result.entries, about)
-    output.finish(manifest)
-    return _candidates(pairs, output.folder, manifest, places)
+    find = functools.partial(find_pair_places, pairs, request.shard_pairs, sides)
+    manifest = stage_texts(output, lineage, sides, find, request.stamps, lock)
+    return _candidates(pairs, output.folder, manifest)
 
 
 def read_candidates(shard: CandidateShard) -> CandidateBlock:
@@ -247,14 +202,6 @@ def read_candidates(shard: CandidateShard) -> CandidateBlock:
     )
 
 
-def _begun(output: OutputFolder, lineage: Lineage) -> Writer:
-    """A writer; what was staged for something else goes."""
-    begun = output.begun_lineage()
-    if begun is not None and lineage_differences(begun, lineage):
-        output.clear()
-    return output.begin(lineage)
-
-
 def _done(request: CandidateRequest, folder: str, output: OutputFolder) -> Candidates | None:
     """What an earlier run staged, if it is complete and the files are those of then; nothing is scanned for that."""
     manifest = output.manifest()
@@ -265,8 +212,7 @@ def _done(request: CandidateRequest, folder: str, output: OutputFolder) -> Candi
     pairs = _pairs(request, folder, manifest.lineage)
     if pairs is None:
         return None
-    places = Places.from_json(json.loads(fs.read_bytes(fs.join(output.folder, PLAN))), Cut)
-    return _candidates(pairs, output.folder, manifest, places)
+    return _candidates(pairs, output.folder, manifest)
 
 
 def _pairs(request: CandidateRequest, folder: str, lineage: Lineage) -> PairFolder | None:
@@ -289,7 +235,7 @@ def _stage_pairs(
     A run that is cut short here begins anew: it is a matter of ids alone.
     """
     output = _pairs_output(folder)
-    writer = _begun(output, lineage)
+    writer = begin_anew(output, lineage)
     if request.hits is not None:
         entries = result_of(spread(_split, [(request.hits, writer, PART_PAIRS)], 1)[0][0])
     else:
@@ -307,8 +253,9 @@ def _split(hits: HitSet, writer: Writer, part_pairs: int) -> list[list[ShardEntr
     return [split_file(hits, writer, part_pairs)]
 
 
-def _candidates(pairs: PairFolder, folder: str, manifest: Manifest, places: Places) -> Candidates:
+def _candidates(pairs: PairFolder, folder: str, manifest: Manifest) -> Candidates:
     """What is staged in `folder`."""
+    places = read_places(folder, Cut)
     files = places.files(folder, manifest.entries)
     shards = []
     cuts: tuple[Cut, ...] = places.cuts

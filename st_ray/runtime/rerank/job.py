@@ -16,13 +16,14 @@ from st_ray.runtime.cross_encoding.stage import SHARD_PAIRS, Scoring, least_corr
 from st_ray.runtime.cross_encoding.steps import ScorerLoader
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
-from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates, text_request
+from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates
 from st_ray.runtime.rerank.config import RerankConfig
 from st_ray.runtime.rerank.steps import RankHits, ReadPairs, ReadSomePairs
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context, ray_session
 from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.texts_by_id.staged import text_request
 from st_ray.store import fs
 from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.hits import KIND, SUFFIXES

@@ -11,7 +11,7 @@ from st_ray.core.errors import InputError
 from st_ray.runtime.rerank.pairs import Cut, PairFolder, read_pairs, wanted_ids
 from st_ray.runtime.texts_by_id.ids import distinct_ids
 from st_ray.runtime.texts_by_id.places import Faults, Places, Sides, Wanted, find_places
-from st_ray.runtime.texts_by_id.texts import Role, TextSide
+from st_ray.runtime.texts_by_id.texts import PLURALS, Role, TextSide
 from st_ray.store.join import Keyed
 
 
@@ -53,10 +53,9 @@ def _raise_faults(pairs: PairFolder, side: TextSide, faults: Faults, cuts: Seque
         row = int(np.flatnonzero(position == number)[0])
         query = block.query_ids[int(np.searchsorted(block.starts, row, side="right")) - 1].as_py()
         what = f"query {query!r} has the document {distinct[number].as_py()!r}, which has"
-        others = f"({fault.count:,} such documents in all)"
     else:
         what = f"query {block.query_ids[number].as_py()!r} has"
-        others = f"({fault.count:,} such queries in all)"
+    others = f"({fault.count:,} such {PLURALS[side.role]} in all)"
     if fault is faults.repeated:
         raise InputError(
             f"{pairs.name}: {what} its documents in several places {others}", "put all hits of a query together"

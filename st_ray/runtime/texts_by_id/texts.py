@@ -18,7 +18,6 @@ from st_ray.core.errors import InputError
 from st_ray.runtime.corpus import Corpus
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.pipeline import Row, task_of
-from st_ray.runtime.stage import Stage
 from st_ray.store import fs
 from st_ray.store.join import Keyed, id_keys, joined
 from st_ray.store.output import Part
@@ -28,6 +27,7 @@ from st_ray.store.readers.spec import ReadSpec
 from st_ray.store.staged_texts import staged_texts_bytes
 
 Role = Literal["query", "document"]
+PLURALS: Mapping[Role, str] = {"query": "queries", "document": "documents"}
 
 _UNPACKED = 4
 """How much larger texts are in memory than in Parquet or compressed files, about."""
@@ -153,6 +153,9 @@ class TextTask(NamedTuple):
     rows: int
     matches: str
 
+    def __str__(self) -> str:
+        return f"texts of {PLURALS[self.role]} for shards of range {self.range}"
+
 
 def write_matches(url: str, matches: np.ndarray) -> None:
     """Keep matches for a `TextTask`."""
@@ -200,17 +203,3 @@ class CopyTexts:
     def _count(self, rows: float) -> None:
         if self.meter is not None:
             self.meter.add(rows=rows)
-
-
-def text_stage(tasks: Sequence[TextTask], copy: CopyTexts, cpus: float) -> Stage:
-    """The stage that copies texts, on so many CPUs at once."""
-    return Stage(
-        label="texts",
-        tasks=tasks,
-        rows=[task.rows for task in tasks],
-        finish=copy,
-        writers=max(1, int(cpus)),
-        writer_cpus=1.0,
-        noun="texts",
-        describe=lambda task: f"texts of {task.role}s for shards of range {task.range}",
-    )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from st_ray.core.errors import ConfigError
 from st_ray.runtime.config import NO_NAMES, JobConfig, Names, TextConfig, require_at_least
+from st_ray.training.loss_rules import BiEncoderLoss, CrossEncoderLoss
 
 ID_FORMATS = ("qrels", "id-triples", "teacher", "hard-negatives")
 """Formats of data that name texts by id."""
@@ -148,7 +149,7 @@ class TrainConfig(TextConfig, JobConfig):
 class TrainBiEncoderConfig(TrainConfig):
     """Train a bi-encoder on pairs of sentences with a similarity, such as the STS benchmark."""
 
-    loss: Literal["cosine", "cosent", "angle"] = "cosine"
+    loss: BiEncoderLoss = "cosine"
     """cosine: the squared difference of cosine and label; cosent: pairs are ranked by cosine as by label; angle: the
     same by the angle in complex space."""
 
@@ -165,7 +166,7 @@ class TrainBiEncoderConfig(TrainConfig):
 class TrainCrossEncoderConfig(TrainConfig):
     """Train a cross-encoder on labelled pairs, on queries with positives and negatives, or on a teacher's scores."""
 
-    loss: Literal["bce", "ce", "mse", "margin-mse"] = "bce"
+    loss: CrossEncoderLoss = "bce"
     """bce: binary cross-entropy, labels from 0 to 1; ce: cross-entropy, labels are classes; mse: squared difference of
     logit and label, which is a teacher's logit; margin-mse: the same of the differences between a positive and its
     negatives."""

@@ -15,11 +15,9 @@ from st_ray.runtime.training.rows import Rows, ShardRows
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.read import read_shard
 from st_ray.store.readers.spec import ReadSpec, ValueColumn
+from st_ray.training.loss_rules import LabelRule, label_rule
 from st_ray.training.tuples import pairs_of_tuples
 
-_RANGES = {"bce": (0.0, 1.0), "cosine": (-1.0, 1.0)}
-"""Labels that a loss can use, once they are divided; others can use any that float32 holds."""
-_FLOAT32 = float(np.finfo(np.float32).max)
 _MOST_CLASSES = 1 << 16
 """A model with more logits is hardly meant: the column rather holds ids."""
 
@@ -39,7 +37,7 @@ def read_spec(layout: Layout, flags: ExampleFlags) -> ReadSpec:
         columns=flags.columns or None,
         quotes=flags.quotes,
         values=(*(ValueColumn(name, texts) for name in layout.documents), *labels),
-        check=LabelCheck(layout, flags.loss, flags.label_scale, classes) if labels else None,
+        check=LabelCheck(layout, flags.loss, flags.label_scale, label_rule(flags.loss, classes)) if labels else None,
     )
 
 
@@ -48,43 +46,32 @@ class LabelCheck:
     """Finds rows whose labels a loss cannot use, or that are not one for each text; a `RowCheck`.
 
     Attributes:
-        classes: labels are whole numbers below it; None: they are numbers.
+        rule: of labels once they are divided.
     """
 
     layout: Layout
     loss: str
     scale: float
-    classes: int | None
+    rule: LabelRule
 
     def __call__(self, values: Mapping[str, pa.Array]) -> Mapping[int, str]:
         """See `RowCheck`."""
         bad: dict[int, str] = {}
         for name in self.layout.labels:
             row, labels = _flat(values[name])
-            for place in np.flatnonzero(self._is_wrong(labels)).tolist():
+            for place in np.flatnonzero(self.rule.broken(labels / self.scale)).tolist():
                 bad.setdefault(int(row[place]), self._reason(name, float(labels[place])))
         if self.layout.labels_are_lists:
             bad = {**self._wrong_lengths(values), **bad}
         return bad
 
-    @property
-    def _range(self) -> tuple[float, float]:
-        return _RANGES.get(self.loss, (-_FLOAT32, _FLOAT32))
-
-    def _is_wrong(self, labels: np.ndarray) -> np.ndarray:
-        if self.classes is not None:
-            return (labels != np.floor(labels)) | (labels < 0) | (labels >= self.classes)
-        low, high = self._range
-        scaled = labels / self.scale
-        return (scaled < low) | (scaled > high)
-
     def _reason(self, name: str, label: float) -> str:
         holds = f"column {name!r} holds {'a list with ' if self.layout.labels_are_lists else ''}{label:g}"
-        if self.classes is not None:
-            return f"{holds}, not a whole number from 0 to {self.classes - 1}"
+        low, high = self.rule.low, self.rule.high
+        if self.rule.whole:
+            return f"{holds}, not a whole number from 0 to {high:.0f}"
         if self.scale != 1:
             holds += f" ({label / self.scale:g} after --label-scale {self.scale:g})"
-        low, high = self._range
         if label > 0 or low < 0:
             advice = f"--label-scale {abs(label):g} would make it {np.sign(label):g}"
         else:

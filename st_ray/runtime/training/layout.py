@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from st_ray.core.errors import ConfigError, InputError
-from st_ray.runtime.training.rows import Kind
 from st_ray.store.readers.columns import LISTS_OF_NUMBERS, LISTS_OF_STRINGS, Columns, describe
+from st_ray.training.loss_rules import LABEL_RULES
 
 Format = Literal["pairs", "tuples", "lists"]
-LOSSES_OF: Mapping[Kind, tuple[str, ...]] = {
-    "cross-encoder": ("bce", "ce", "mse", "margin-mse"),
-    "bi-encoder": ("cosine", "cosent", "angle"),
-}
-"""Names of the losses that train each kind of model."""
 _NEED_SCORES = ("mse", "margin-mse")
 _QUERIES, _POSITIVE = ("anchor", "query"), "positive"
 _NEGATIVE = re.compile(r"negative(?:_(\d+))?")
@@ -61,8 +56,8 @@ class ExampleFlags:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for flags that make no sense."""
-        if self.loss not in [name for names in LOSSES_OF.values() for name in names]:
-            raise ConfigError(f"there is no --loss {self.loss}", f"use one of {_listed(LOSSES_OF.values())}")
+        if self.loss not in LABEL_RULES:
+            raise ConfigError(f"there is no --loss {self.loss}", f"use one of {', '.join(LABEL_RULES)}")
         if self.format is not None and self.format not in get_args(Format):
             raise ConfigError(f"there is no --format {self.format}", f"use one of {', '.join(get_args(Format))}")
         if not (math.isfinite(self.label_scale) and self.label_scale > 0):
@@ -261,7 +256,3 @@ def _check(layout: Layout, flags: ExampleFlags) -> None:
             )
     elif flags.label_scale != 1:
         raise ConfigError("--label-scale has no labels to divide: those of tuples are 1 and 0", "leave it out")
-
-
-def _listed(names: Collection[tuple[str, ...]]) -> str:
-    return ", ".join(name for some in names for name in some)

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from st_ray.core.environment import cpu_has_bfloat16
 from st_ray.core.errors import ConfigError, ResourceError
+from st_ray.runtime.compute import has_bfloat16
 from st_ray.runtime.resources import Node
 from st_ray.runtime.training.config import TrainConfig
-
-_WITHOUT_BFLOAT16 = {"K80", "P4", "P100", "V100", "T4"}
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,7 @@ def choose_dtype(config: TrainConfig, gpu: bool, nodes: Sequence[Node]) -> str:
     """The flag's, or for `auto` bfloat16 where the hardware has it."""
     if config.dtype != "auto":
         return config.dtype
-    if not gpu:
-        return "bfloat16" if cpu_has_bfloat16() else "float32"
-    old = {node.accelerator for node in nodes if node.gpus} & _WITHOUT_BFLOAT16
-    return "float32" if old else "bfloat16"
+    return "bfloat16" if has_bfloat16(gpu, nodes) else "float32"
 
 
 def _fit(node: Node, cpus: float, gpus: float) -> int:

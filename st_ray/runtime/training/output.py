@@ -81,7 +81,6 @@ def write_card(
         settings=settings,
         metrics={named: about["metrics"]} if about["metrics"] else {},
         lineage={name: value for name, value in lineage.items() if isinstance(value, str)} | installed(),
-        base_model_id=None,
     )
     fs.write_atomic(fs.join(folder, "README.md"), model_card(facts).encode())
 

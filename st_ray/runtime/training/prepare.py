@@ -16,7 +16,7 @@ from st_ray.runtime.pipeline import Row, task_of
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.stage import Stage, run_stage
 from st_ray.runtime.training.formats import ReadRows, read_spec
-from st_ray.runtime.training.layout import LOSSES_OF, ExampleFlags, Layout, find_layout
+from st_ray.runtime.training.layout import ExampleFlags, Layout, find_layout
 from st_ray.runtime.training.rows import PART, ExampleMaker, RowSource, ShardRows, tokenizer_of
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
@@ -27,6 +27,7 @@ from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.sources import input_columns, resolve_inputs
 from st_ray.store.readers.spec import ReadSpec, SourceFile
 from st_ray.training.examples import Examples
+from st_ray.training.loss_rules import LOSSES_OF
 
 KIND = "training examples"
 _SHARDS = 1_000

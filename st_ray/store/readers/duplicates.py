@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.store.join import SALT, mixed
+from st_ray.core.splitmix import splitmix64
+from st_ray.store.join import SALT
 
 # Global row numbers [n] int64 and the hashes [n, 2] uint64 of their ids.
 HashedRows = tuple[np.ndarray, np.ndarray]
@@ -88,6 +89,6 @@ def _from_digests(digests: list[bytes]) -> np.ndarray:
 
 
 def _hash_integers(values: np.ndarray) -> np.ndarray:
-    """Two mixes (splitmix64) of each integer; each is one to one, so that no two integers collide."""
+    """Two mixes of SplitMix64 of each integer; each is one to one, so that no two integers collide."""
     plain = values.view(np.uint64)
-    return np.stack([mixed(plain), mixed(plain ^ SALT)], axis=1)
+    return np.stack([splitmix64(plain), splitmix64(plain ^ SALT)], axis=1)

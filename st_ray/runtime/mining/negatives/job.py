@@ -28,9 +28,10 @@ from st_ray.runtime.mining.negatives.rescoring import Rescoring
 from st_ray.runtime.mining.negatives.steps import one_step
 from st_ray.runtime.mining.negatives.work import TEXTS, Work
 from st_ray.runtime.mining.negatives.write import WriteTable
-from st_ray.runtime.rerank.candidates import CandidateRequest, CandidateShard, prepare_candidates, text_request
+from st_ray.runtime.rerank.candidates import CandidateRequest, CandidateShard, prepare_candidates
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.stage import StageResult, run_stage
+from st_ray.runtime.texts_by_id.staged import text_request
 from st_ray.store import fs
 from st_ray.store.hit_sets import open_hit_set
 from st_ray.store.hits import KIND as HITS

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from st_ray.core.splitmix import splitmix64
 from st_ray.runtime.texts_by_id.ids import distinct_ids
 from st_ray.runtime.training.ids.recipe import Recipe
-from st_ray.store.join import id_keys, mixed
+from st_ray.store.join import id_keys
 from st_ray.store.readers.read import TextBlock
 from st_ray.training.tuples import pairs_of_tuples
 
@@ -103,8 +104,8 @@ def _drawn(values: Sequence[pa.Array], rows: np.ndarray, recipe: Recipe) -> Name
     negative = np.setdiff1d(_distinct(pairs[split:]), positive, assume_unique=True)
     row, code = np.divmod(negative, size)
     positives_of, negatives_of = (np.bincount(some // size, minlength=len(rows)) for some in (positive, negative))
-    asked = mixed(id_keys(query)[:, 0] ^ np.uint64(recipe.seed % 2**64))
-    hashes = mixed(id_keys(ids)[code, 0] ^ asked[row])
+    asked = splitmix64(id_keys(query)[:, 0] ^ np.uint64(recipe.seed % 2**64))
+    hashes = splitmix64(id_keys(ids)[code, 0] ^ asked[row])
     drawn = negative[_smallest(hashes, row, (recipe.negatives or 0) * positives_of)]
     row, code = np.divmod(np.concatenate([positive, drawn]), size)
     order = np.argsort(row, kind="stable")

@@ -8,8 +8,8 @@ A worker that wants a shard reads its part of the examples, and its row group of
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,34 +18,30 @@ from st_ray.runtime.corpus import Corpus, flags_of_a_corpus, prepare_corpus
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.stage import Stage, run_stage
-from st_ray.runtime.texts_by_id.places import Places, Sides
-from st_ray.runtime.texts_by_id.texts import CopyTexts, text_side, text_stage
+from st_ray.runtime.texts_by_id.places import Sides
+from st_ray.runtime.texts_by_id.staged import PLAN, begin_anew, read_places, stage_texts
+from st_ray.runtime.texts_by_id.texts import text_side
 from st_ray.runtime.training.ids.members import KIND, SUFFIX, MakeMembers, system_counts
-from st_ray.runtime.training.ids.recipe import Recipe
 from st_ray.runtime.training.ids.request import IdRequest
 from st_ray.runtime.training.ids.rows import IdRows, IdShard
 from st_ray.runtime.training.ids.wanted import IdCut, IdExamples, find_id_places
 from st_ray.store import fs
-from st_ray.store.lineage import Lineage, lineage_differences
+from st_ray.store.lineage import lineage_differences
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import Manifest, read_manifest
-from st_ray.store.output import STAGING, OutputFolder, Writer
+from st_ray.store.output import STAGING, OutputFolder
 
-PLAN = "plan.json"
 TEXTS = "texts of examples"
 NO_QUERY = "no text for the query"
 NO_DOCUMENT = "no text for a document"
 
 
-def prepare_id_rows(
-    request: IdRequest, folder: str, lock: OutputLock, start_ray: Callable[[], None] = lambda: None
-) -> IdRows:
-    """Find and stage the texts of all examples, unless that is done.
+def prepare_id_rows(request: IdRequest, folder: str, lock: OutputLock) -> IdRows:
+    """Find and stage the texts of all examples, unless that is done; needs a Ray session.
 
     Args:
         folder: of their own, within the job's output.
         lock: held on the latter.
-        start_ray: called before tasks are, maybe twice; mistakes that can be found without any are.
 
     Raises:
         InputError: files that cannot be read, bad rows, labels that the loss cannot use, ids of texts that occur twice,
@@ -55,29 +51,32 @@ def prepare_id_rows(
     examples = OutputFolder(fs.join(folder, "examples"), KIND)
     texts = OutputFolder(fs.join(folder, "texts"), TEXTS, beside=(PLAN,))
     if not _is_done(request, examples, texts):
-        if not all(scan.small for scan in request.sides.values()):
-            start_ray()
         data, queries = prepare_corpus(request.data), prepare_corpus(request.queries)
         with flags_of_a_corpus():
             corpus = prepare_corpus(request.corpus)
-        start_ray()
         named = _name(request, data, examples, lock)
         by_id = IdExamples(examples.folder, named.entries, request.recipe.inputs)
-        _stage_texts(request, by_id, data, (queries, corpus), texts, lock)
+        sides: Sides = {
+            "query": (text_side("query", queries, request.queries.on_bad_row), queries),
+            "document": (text_side("document", corpus, request.corpus.on_bad_row), corpus),
+        }
+        find = functools.partial(find_id_places, by_id, sides, plans=None if request.skips else data.shards)
+        lineage = request.lineage({"data": data.digest, "queries": queries.digest, "corpus": corpus.digest})
+        stage_texts(texts, lineage, sides, find, request.stamps, lock)
         fs.remove(fs.join(folder, STAGING), recursive=True)
-    return _prepared(request.recipe, examples.folder, texts.folder)
+    return _prepared(examples.folder, texts.folder)
 
 
 def _name(request: IdRequest, data: Corpus, output: OutputFolder, lock: OutputLock) -> Manifest:
     """The examples by their ids. Raises InputError where there are none."""
     lineage, recipe = request.data_lineage(data.digest), request.recipe
-    writer, meter = _begun(output, lineage), Meter()
+    writer, meter = begin_anew(output, lineage), Meter()
     stage = Stage(
         label="examples",
         tasks=data.shards,
         rows=[shard.rows for shard in data.shards],
         finish=MakeMembers(data.spec, request.data.on_bad_row, recipe, meter.client()),
-        writers=_cpus(),
+        writers=max(1, int(sum(node.cpus for node in cluster_nodes()))),
         writer_cpus=1.0,
         suffix=SUFFIX,
         describe=lambda shard: f"rows {shard.first_row + 1:,} to {shard.first_row + shard.rows:,}",
@@ -95,31 +94,6 @@ def _name(request: IdRequest, data: Corpus, output: OutputFolder, lock: OutputLo
     return manifest
 
 
-def _stage_texts(
-    request: IdRequest,
-    examples: IdExamples,
-    data: Corpus,
-    texts: tuple[Corpus, Corpus],
-    output: OutputFolder,
-    lock: OutputLock,
-) -> None:
-    """Copy the texts of all examples; `texts` are queries and corpus."""
-    queries, corpus = texts
-    lineage = request.lineage({"data": data.digest, "queries": queries.digest, "corpus": corpus.digest})
-    writer, matches = _begun(output, lineage), fs.join(output.folder, STAGING)
-    sides: Sides = {
-        "query": (text_side("query", queries, request.queries.on_bad_row), queries),
-        "document": (text_side("document", corpus, request.corpus.on_bad_row), corpus),
-    }
-    plans = None if request.skips else data.shards
-    plan = output.settle(PLAN, lambda: find_id_places(examples, sides, matches, plans).to_json())
-    places, meter = Places.from_json(plan, IdCut), Meter()
-    copy = CopyTexts(matches, {role: (side, found.shards) for role, (side, found) in sides.items()}, meter.client())
-    result = run_stage(text_stage(places.tasks, copy, _cpus()), output, writer, lock, meter)
-    about = {"stamps": request.stamps, "skipped": {"queries": queries.bad_rows, "corpus": corpus.bad_rows}}
-    output.finish(Manifest(TEXTS, lineage, result.entries, about))
-
-
 def _is_done(request: IdRequest, examples: OutputFolder, texts: OutputFolder) -> bool:
     """Whether an earlier run prepared all, and the files are those of then; nothing is scanned for that."""
     named, staged = examples.manifest(), texts.manifest()
@@ -129,10 +103,10 @@ def _is_done(request: IdRequest, examples: OutputFolder, texts: OutputFolder) ->
     return not lineage_differences(named.lineage, of_data) and not lineage_differences(staged.lineage, of_all)
 
 
-def _prepared(recipe: Recipe, examples: str, texts: str) -> IdRows:
+def _prepared(examples: str, texts: str) -> IdRows:
     """What lies in the two folders. Raises InputError where no example has its texts."""
     named, staged = read_manifest(examples), read_manifest(texts)
-    places = Places.from_json(json.loads(fs.read_bytes(fs.join(texts, PLAN))), IdCut)
+    places = read_places(texts, IdCut)
     cuts = [cut for cut in places.cuts if cut.examples]
     dropped = {
         **named.dropped,
@@ -143,40 +117,19 @@ def _prepared(recipe: Recipe, examples: str, texts: str) -> IdRows:
     if not cuts:
         raise InputError(f"no example has its texts{_said(dropped)}", "check --queries and --corpus, and their ids")
     files = places.files(texts, staged.entries)
-    firsts = np.cumsum([0, *(cut.examples for cut in cuts)]).tolist()
+    firsts = np.cumsum([0, *(cut.examples for cut in cuts[:-1])]).tolist()
     tasks = [
         IdShard(
-            number=number,
-            first_example=firsts[number],
+            first_example=first,
             cut=cut,
             folder=examples,
             entry=named.entries[cut.slot],
             query_files=files["query", places.range_of(cut.slot)],
             document_files=files["document", places.range_of(cut.slot)],
         )
-        for number, cut in enumerate(cuts)
+        for first, cut in zip(firsts, cuts, strict=True)
     ]
-    return IdRows(
-        tasks=tuple(tasks),
-        inputs=recipe.inputs,
-        queries=sum(cut.queries for cut in cuts),
-        documents=sum(cut.documents for cut in cuts),
-        dropped=dropped,
-        skipped=staged.about["skipped"],
-        lineage=staged.lineage,
-    )
-
-
-def _begun(output: OutputFolder, lineage: Lineage) -> Writer:
-    """A writer; what was prepared of something else goes."""
-    begun = output.begun_lineage()
-    if begun is not None and lineage_differences(begun, lineage):
-        output.clear()
-    return output.begin(lineage)
-
-
-def _cpus() -> int:
-    return max(1, int(sum(node.cpus for node in cluster_nodes())))
+    return IdRows(tuple(tasks), dropped, staged.lineage)
 
 
 def _said(dropped: Mapping[str, int]) -> str:

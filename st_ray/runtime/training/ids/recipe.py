@@ -11,11 +11,10 @@ import numpy as np
 
 from st_ray.core.errors import ConfigError
 from st_ray.store.readers.spec import ValueColumn
+from st_ray.training.loss_rules import label_rule
 
 IdFormat = Literal["qrels", "triples", "teacher", "hard-negatives"]
 MARGIN_MSE = "margin-mse"
-_RANGES = {"bce": (0.0, 1.0), "cosine": (-1.0, 1.0), "ce": (0.0, math.inf)}
-"""Labels that a loss can use; of others, any."""
 _DRAWN = 4
 """Negatives for each positive that are drawn by default: Sentence Transformers' ratio for MS MARCO."""
 
@@ -117,10 +116,9 @@ class Recipe:
 
     def wrong_labels(self, labels: np.ndarray) -> tuple[np.ndarray, str]:
         """Of labels `[n, m]` which examples the loss cannot use, bool `[n]`, and what it takes, in words."""
-        low, high = _RANGES.get(self.loss, (-np.inf, np.inf))
-        is_class = self.loss == "ce"
-        wrong = (labels < low) | (labels > high) | (is_class & (labels != np.floor(labels)))
-        return np.any(wrong, axis=1), "whole numbers from 0 on" if is_class else f"{low:g} to {high:g}"
+        rule = label_rule(self.loss)
+        takes = "whole numbers from 0 on" if rule.whole else f"{rule.low:g} to {rule.high:g}"
+        return np.any(rule.broken(labels), axis=1), takes
 
 
 def id_recipe(

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from st_ray.core.errors import InputError
 from st_ray.runtime.corpus import ScanRequest, flags_of_a_corpus, reading_lineage, stamps_digest
+from st_ray.runtime.texts_by_id.staged import text_request, texts_lineage
 from st_ray.runtime.training.ids.recipe import Recipe
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
@@ -19,8 +20,6 @@ from st_ray.store.readers.text import is_delimited
 
 SHARD_EXAMPLES = 20_000
 """Examples of a shard, about."""
-TEXT_SHARD_ROWS = 20_000
-"""Rows of queries or of the corpus that are read at once."""
 _TEXT_COLUMNS = ("id", "text")
 
 
@@ -74,13 +73,7 @@ class IdRequest:
 
     def lineage(self, digests: Mapping[str, Any]) -> Lineage:
         """What identifies the examples with their texts; `digests` are those of all files, by what they are."""
-        readings = {
-            f"{side}_{name}": value
-            for side, scan in (("queries", self.queries), ("corpus", self.corpus))
-            for name, value in reading_lineage(scan.spec, scan.on_bad_row).items()
-        }
-        texts = {name: digests[name] for name in ("queries", "corpus")}
-        return {**self.data_lineage(digests["data"]), **texts, **readings}
+        return {**self.data_lineage(digests["data"]), **texts_lineage(self.queries, self.corpus, digests)}
 
 
 def id_request(
@@ -133,8 +126,7 @@ def _text_request(texts: TextFiles, folder: str, on_bad_row: str) -> ScanRequest
     if not (spec.id_column or spec.text_columns or spec.columns) and _is_delimited(texts.inputs):
         id_column, *text_columns = _TEXT_COLUMNS
         spec = ReadSpec(id_column, tuple(text_columns), _TEXT_COLUMNS, quotes=False)
-    files, spec = resolve_inputs(texts.inputs, spec)
-    return ScanRequest(tuple(files), spec, TEXT_SHARD_ROWS, fs.join(folder, STAGING), on_bad_row)
+    return text_request(texts.inputs, spec, on_bad_row, folder)
 
 
 def _is_delimited(inputs: Sequence[str]) -> bool:

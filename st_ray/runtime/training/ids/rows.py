@@ -11,7 +11,7 @@ from st_ray.core.errors import InputError
 from st_ray.runtime.training.ids.members import read_members
 from st_ray.runtime.training.ids.wanted import IdCut, has_texts
 from st_ray.runtime.training.rows import Rows
-from st_ray.store.lineage import Lineage, lineage_digest
+from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.staged_texts import find_staged_texts
 
@@ -21,14 +21,12 @@ class IdShard:
     """Some examples: a task for whoever wants them as texts.
 
     Attributes:
-        number: from 0.
         first_example: number of its first example among all.
         folder: of the examples by ids, of which it is one part, `entry`.
         query_files: parts of texts that may hold its queries.
         document_files: parts of texts that may hold its documents.
     """
 
-    number: int
     first_example: int
     cut: IdCut
     folder: str
@@ -48,32 +46,14 @@ class IdRows:
 
     Attributes:
         tasks: each to be read by `read_id_rows`; none is empty.
-        inputs: of an example; it has as many labels.
-        queries: texts of queries, each once a task that wants it.
-        documents: texts of documents, likewise.
         dropped: what was left out, by reason: rows of the data that are bad ones or make no example, and examples whose
             ids have no text.
-        skipped: rows of queries and of the corpus that were left out as bad ones.
         lineage: what identifies them.
     """
 
     tasks: tuple[IdShard, ...]
-    inputs: int
-    queries: int
-    documents: int
     dropped: Mapping[str, int]
-    skipped: Mapping[str, int]
     lineage: Lineage
-
-    @property
-    def examples(self) -> int:
-        """In all tasks."""
-        return sum(task.examples for task in self.tasks)
-
-    @property
-    def digest(self) -> str:
-        """Of the lineage, hexadecimal."""
-        return lineage_digest(self.lineage)
 
 
 def read_id_rows(task: IdShard) -> Rows:

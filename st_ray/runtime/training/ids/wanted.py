@@ -12,7 +12,7 @@ from st_ray.core.errors import InputError
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.shuffle import spread
 from st_ray.runtime.texts_by_id.places import Fault, Faults, Places, Sides, Wanted, find_places
-from st_ray.runtime.texts_by_id.texts import Role, TextSide, TextTask, read_matches
+from st_ray.runtime.texts_by_id.texts import PLURALS, Role, TextSide, TextTask, read_matches
 from st_ray.runtime.training.ids.members import Members, place_of, read_members
 from st_ray.store import fs
 from st_ray.store.join import Keyed, id_keys, joined, keyed
@@ -120,7 +120,7 @@ def _missing(examples: IdExamples, plans: Sequence[ShardPlan], side: TextSide, m
     example = np.flatnonzero((members.members[:, columns] == number).any(axis=1))[0]
     return InputError(
         f"{place_of(plans[slot], int(members.rows[example]))}: {side.role} {ids[number].as_py()!r} has no text in "
-        f"{side.name} ({missing.count:,} such {'queries' if is_query else 'documents'} in all)",
+        f"{side.name} ({missing.count:,} such {PLURALS[side.role]} in all)",
         f"name all their texts with {'--queries' if is_query else '--corpus'}, or leave such examples out with "
         "--on-bad-row skip",
     )
