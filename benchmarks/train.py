@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import gemm_peak
-from benchmarks.sts_cross_encoder import BASE, read_pairs
+from benchmarks.sts_cross_encoder import BASE, Pairs, read_pairs
 from st_ray.models.source import resolve_model
 from st_ray.runtime.training.rows import ExampleMaker, Rows, ShardRows
 from st_ray.store.manifest import read_manifest
@@ -107,11 +107,18 @@ def own_seconds(kind: Any, dtype: str, grouped: bool, model: str, file: Path, ba
     return time.perf_counter() - begun
 
 
+def some_pairs(file: Path, count: int) -> tuple[Pairs, np.ndarray]:
+    """As many, drawn at random: the file begins with short ones."""
+    pairs, labels = read_pairs(file)
+    drawn = np.random.default_rng(0).permutation(len(pairs))[:count]
+    return [pairs[row] for row in drawn], labels[drawn]
+
+
 @cache
 def prepared(kind: Any, model: str, file: Path, count: int) -> Examples:
-    pairs, labels = read_pairs(file)
-    first, second = ([pair[side] for pair in pairs[:count]] for side in (0, 1))
-    part = ExampleMaker.of(kind, model).part(ShardRows(Rows(first, [second], labels[:count, None]), 0), "part.arrow")
+    pairs, labels = some_pairs(file, count)
+    first, second = ([pair[side] for pair in pairs] for side in (0, 1))
+    part = ExampleMaker.of(kind, model).part(ShardRows(Rows(first, [second], labels[:, None]), 0), "part.arrow")
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "part.arrow")
         made.write_bytes(part.data)
@@ -143,8 +150,7 @@ def peer_seconds(kind: str, dtype: str, model: str, file: Path, batch: int, step
         def on_train_end(self, *_: Any, **__: Any) -> None:
             self.ended = time.perf_counter()
 
-    pairs, labels = read_pairs(file)
-    pairs, labels = pairs[: batch * steps], labels[: batch * steps]
+    pairs, labels = some_pairs(file, batch * steps)
     data = Dataset.from_dict({"a": [a for a, _ in pairs], "b": [b for _, b in pairs], "label": labels.tolist()})
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):

@@ -182,6 +182,7 @@ def test_distillation_from_the_files_of_ms_marco(tmp_path: Path) -> None:
     queries = [f"{n}\twhat of the {WORDS[n % 6]}\n" for n in range(20)]
     passages = [f"{n}\tthe {WORDS[n % 6]} {WORDS[n // 6 % 6]}\n" for n in range(60)]
     scores = [f"{9 - n % 3}.5\t{n % 4}.25\t{n % 20}\t{n * 7 % 60}\t{n * 11 % 60}\n" for n in range(64)]
+    scores.insert(5, "3\t1\t99\t1\t2\n")  # there is no such query
     with gzip.open(tmp_path / "teacher.tsv.gz", "wt") as stream:
         stream.writelines(scores)
     (tmp_path / "queries.tsv").write_text("".join(queries))
@@ -193,11 +194,13 @@ def test_distillation_from_the_files_of_ms_marco(tmp_path: Path) -> None:
         queries=(str(tmp_path / "queries.tsv"),),
         collection=(str(tmp_path / "collection.tsv"),),
         loss="margin-mse",
+        on_bad_row="skip",
         eval_data=(),
         epochs=1,
     )
     result = train_model(config)
     assert result.manifest.about["examples"] == 64 and result.manifest.about["steps"] == 8
+    assert "left out:  1 rows: 1 no text for the query" in training_summary(result, "CrossEncoder")
     made, before = CrossEncoder(result.folder), CrossEncoder(tmp_path / "base", activation_fn="torch.nn.Identity")
     assert made.folder.activation.endswith("Identity")  # a teacher's logits are no probabilities
     assert np.abs(made.predict(PAIRS) - before.predict(PAIRS)).max() > 1e-3

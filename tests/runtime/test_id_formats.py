@@ -49,7 +49,7 @@ TRIPLES = [("q", "p", "a"), ("q", "p", "b"), ("q", "p", "c"), ("q", "s", "d"), (
 
 
 def test_triples_take_a_positive_once_a_run() -> None:
-    found = named_examples(block_of("triples", TRIPLES), id_recipe("triples", "bce"))
+    found = named_examples(block_of("id-triples", TRIPLES), id_recipe("id-triples", "bce"))
     expected = [("q", "p", [1], 0), *((q, n, [0], row) for row, (q, _, n) in enumerate(TRIPLES))]
     expected[4:4] = [("q", "s", [1], 3)]
     expected[6:6] = [("r", "s", [1], 4)]
@@ -58,7 +58,7 @@ def test_triples_take_a_positive_once_a_run() -> None:
 
 
 def test_triples_take_a_positive_for_so_many_negatives() -> None:
-    found = named_examples(block_of("triples", TRIPLES), id_recipe("triples", "bce", negatives_per_positive=2))
+    found = named_examples(block_of("id-triples", TRIPLES), id_recipe("id-triples", "bce", negatives_per_positive=2))
     assert [example for example in plain(found) if example[2] == [1]] == [
         ("q", "p", [1], 0),
         ("q", "p", [1], 2),
@@ -75,7 +75,7 @@ def test_a_teacher_gives_pairs_or_one_example_of_both() -> None:
     assert plain(both) == [("1", "2", "3", [17, -4], 0), ("1", "2", "4", [17, 14], 1)]
 
 
-@pytest.mark.parametrize("format", ["qrels", "triples", "teacher", "hard-negatives"])
+@pytest.mark.parametrize("format", ["qrels", "id-triples", "teacher", "hard-negatives"])
 def test_no_rows_no_examples(format: Any) -> None:
     for loss in ("mse", "margin-mse") if format == "teacher" else ("mse",):
         recipe = id_recipe(format, loss)
@@ -177,7 +177,7 @@ def test_parts_give_back_what_they_were_made_of(tmp_path: Any) -> None:
     for number, (format, loss, rows) in enumerate(
         [
             ("teacher", "margin-mse", [(1, 2, 3, 8.5, -2), (1, 2, 4, 8.5, 7)]),
-            ("triples", "bce", TRIPLES),
+            ("id-triples", "bce", TRIPLES),
             ("qrels", "mse", []),
         ]
     ):
@@ -199,11 +199,11 @@ def test_parts_give_back_what_they_were_made_of(tmp_path: Any) -> None:
         ("pairs", "bce", {}, "there is no format 'pairs'"),
         ("qrels", "bce", {"label_scale": 0.0}, "--label-scale 0 must be above 0"),
         ("qrels", "bce", {"label_scale": float("nan")}, "--label-scale nan must be above 0"),
-        ("triples", "bce", {"label_scale": 2.0}, "--label-scale means nothing to data in the format triples"),
-        ("triples", "bce", {"negatives_per_positive": 0}, "--negatives-per-positive must be 1 or more"),
+        ("id-triples", "bce", {"label_scale": 2.0}, "--label-scale means nothing to data in the format id-triples"),
+        ("id-triples", "bce", {"negatives_per_positive": 0}, "--negatives-per-positive must be 1 or more"),
         ("teacher", "mse", {"negatives_per_positive": 2}, "--negatives-per-positive means nothing to"),
-        ("triples", "bce", {"negative_systems": ["bm25"]}, "--negative-systems means nothing to"),
-        ("triples", "margin-mse", {}, "--loss margin-mse needs a teacher's scores, and triples have none"),
+        ("id-triples", "bce", {"negative_systems": ["bm25"]}, "--negative-systems means nothing to"),
+        ("id-triples", "margin-mse", {}, "--loss margin-mse needs a teacher's scores, and id-triples have none"),
     ],
 )
 def test_flags_that_make_no_sense(format: Any, loss: str, more: dict[str, Any], message: str) -> None:

@@ -117,7 +117,7 @@ def expected(case: Case, shard_rows: int | None = None) -> list[Example]:
     for number, row in enumerate(case.rows):
         if format == "qrels":
             ids.append((row[0], (row[2],), (row[3] / scale,)))
-        elif format == "triples":
+        elif format == "id-triples":
             query, positive, negative = row
             every = case.recipe.negatives
             begins = previous != (query, positive) or (shard_rows and number % shard_rows == 0)
@@ -163,7 +163,7 @@ def cases(draw: st.DrawFn, missing: bool = False) -> Case:
         st.sampled_from(
             [
                 ("qrels", "mse"),
-                ("triples", "bce"),
+                ("id-triples", "bce"),
                 ("teacher", "mse"),
                 ("teacher", "margin-mse"),
                 ("hard-negatives", "bce"),
@@ -172,7 +172,7 @@ def cases(draw: st.DrawFn, missing: bool = False) -> Case:
     )
     row: Any = {
         "qrels": st.tuples(query, st.just(0), document, number),
-        "triples": st.tuples(query, document, document),
+        "id-triples": st.tuples(query, document, document),
         "teacher": st.tuples(number, number, query, document, document),
         "hard-negatives": st.fixed_dictionaries(
             {
@@ -183,7 +183,7 @@ def cases(draw: st.DrawFn, missing: bool = False) -> Case:
         ),
     }[format]
     more: dict[str, Any] = {}
-    if format == "triples":
+    if format == "id-triples":
         more = {"negatives_per_positive": draw(st.sampled_from([1, 2, 3]))}
     elif format == "hard-negatives":
         more = {"negatives_per_positive": draw(st.sampled_from([1, 2, 50]))}
@@ -276,7 +276,7 @@ def test_triples_by_id_as_ms_marco_has_them(inline: InlineRay, tmp_path: Path) -
         folder = tmp_path / str(zipped)
         folder.mkdir()
         sizes = replace(SMALL, zipped=zipped)
-        prepared = Case(id_recipe("triples", "bce", negatives_per_positive=2), rows, QUERIES, CORPUS, sizes=sizes)
+        prepared = Case(id_recipe("id-triples", "bce", negatives_per_positive=2), rows, QUERIES, CORPUS, sizes=sizes)
         assert together(prepared.prepare(folder)) == [
             ("define extreme", ("Extreme",), (1.0,)),
             ("define extreme", (CORPUS["0"],), (0.0,)),
@@ -289,7 +289,7 @@ def test_triples_by_id_as_ms_marco_has_them(inline: InlineRay, tmp_path: Path) -
 
 def test_runs_of_triples_end_with_a_shard(inline: InlineRay, tmp_path: Path) -> None:
     rows = [("9", "7", "0")] * 5
-    case = Case(id_recipe("triples", "bce"), rows, QUERIES, CORPUS, sizes=Sizes(shard_examples=4))
+    case = Case(id_recipe("id-triples", "bce"), rows, QUERIES, CORPUS, sizes=Sizes(shard_examples=4))
     assert [[example[2] for example in shard] for shard in read(case.prepare(tmp_path))] == [
         [(1.0,), (0.0,), (0.0,)],
         [(1.0,), (0.0,), (0.0,)],
@@ -318,7 +318,7 @@ def test_judgements_of_beir_have_a_header(inline: InlineRay, tmp_path: Path) -> 
 
 
 TRIPLES = [("9", "7", "0"), ("9", "7", "x"), ("121352", "0", "x"), ("121352", "0", "y"), ("z", "7", "70")]
-BCE = id_recipe("triples", "bce")
+BCE = id_recipe("id-triples", "bce")
 
 
 def refused(folder: Path, case: Case) -> str:
@@ -424,7 +424,7 @@ def test_what_changed_is_prepared_anew(inline: InlineRay, tmp_path: Path) -> Non
     assert {name for name in before.lineage if before.lineage[name] != after.lineage[name]} == {"corpus"}
     fewer = replace(CASE, rows=CASE.rows[:2])
     assert together(fewer.prepare(tmp_path)) == expected(fewer)
-    assert together(replace(CASE, recipe=id_recipe("triples", "mse")).prepare(tmp_path)) == expected(CASE)
+    assert together(replace(CASE, recipe=id_recipe("id-triples", "mse")).prepare(tmp_path)) == expected(CASE)
 
 
 def test_a_small_input_needs_few_tasks(inline: InlineRay, tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from st_ray.core.errors import ConfigError
 from st_ray.runtime.config import NO_NAMES, JobConfig, Names, TextConfig, require_at_least
+from st_ray.runtime.training.ids.recipe import IdFormat
+from st_ray.runtime.training.layout import Format
 from st_ray.training.loss_rules import BiEncoderLoss, CrossEncoderLoss
 
-ID_FORMATS = ("qrels", "id-triples", "teacher", "hard-negatives")
-"""Formats of data that name texts by id."""
 EvaluatorName = Literal["auto", "correlation", "binary-classification", "reranking", "softmax-accuracy", "f1", "margin"]
 
 
@@ -205,19 +205,25 @@ class TrainCrossEncoderConfig(TrainConfig):
     """Logits of a new head. Unset: 1; of --loss ce as many as there are classes in --data."""
 
     @property
-    def by_ids(self) -> bool:
-        """Whether --data names texts by id."""
-        return self.data_format in ID_FORMATS
+    def format(self) -> Format | None:
+        """The format of --data that holds the texts themselves; None where it is not said, or names them by id."""
+        return cast(Format, self.data_format) if self.data_format in get_args(Format) else None
+
+    @property
+    def id_format(self) -> IdFormat | None:
+        """The format of --data that names texts by id; None where it holds the texts themselves."""
+        return cast(IdFormat, self.data_format) if self.data_format in get_args(IdFormat) else None
 
     def __post_init__(self) -> None:
         """Raise ConfigError for flags that make no sense."""
         self.check_training_flags()
         require_at_least(self, 1, "negatives_per_positive", "num_labels")
-        if self.by_ids != bool(self.queries and self.collection):
+        by_ids = self.id_format is not None
+        if by_ids != bool(self.queries and self.collection):
             flags = "--queries and --collection"
             raise ConfigError(
-                f"--data-format {self.data_format} needs {flags}" if self.by_ids else f"{flags} are for texts by id",
-                "give both" if self.by_ids else f"leave them out, or name the format: {', '.join(ID_FORMATS)}",
+                f"--data-format {self.data_format} needs {flags}" if by_ids else f"{flags} are for texts by id",
+                "give both" if by_ids else f"leave them out, or name the format: {', '.join(get_args(IdFormat))}",
             )
         if self.loss != "ce" and self.num_labels not in (None, 1):
             raise ConfigError(

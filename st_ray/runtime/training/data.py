@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +11,9 @@ from st_ray.runtime.training.ids.prepare import prepare_id_rows
 from st_ray.runtime.training.ids.recipe import IdFormat, id_recipe
 from st_ray.runtime.training.ids.request import IdRequest, TextFiles, id_request
 from st_ray.runtime.training.ids.rows import IdShard, read_id_rows
-from st_ray.runtime.training.layout import ExampleFlags, Format
+from st_ray.runtime.training.layout import ExampleFlags
 from st_ray.runtime.training.prepare import (
+    DROPPED_BEFORE,
     KIND,
     ExampleRequest,
     PreparedExamples,
@@ -50,14 +50,11 @@ class TrainData:
         """Of all files: while they are equal, nothing need be read again."""
         return {TRAIN: self.request.stamps, EVAL: self.evaluation.stamps if self.evaluation else None}
 
-    def prepare(
-        self, lock: OutputLock, start_ray: Callable[[], None]
-    ) -> tuple[PreparedExamples, PreparedExamples | None]:
-        """The examples to train on, and those to measure on.
+    def prepare(self, lock: OutputLock) -> tuple[PreparedExamples, PreparedExamples | None]:
+        """The examples to train on, and those to measure on; needs a Ray session.
 
         Args:
             lock: held on the output.
-            start_ray: called before tasks are.
 
         Raises:
             InputError: bad rows, ids without a text, or no example at all.
@@ -65,17 +62,16 @@ class TrainData:
         """
         where = fs.join(self.folder, TRAIN)
         if isinstance(self.request, IdRequest):
-            start_ray()
             trained = self._from_ids(self.request, where, lock)
         else:
-            trained = prepare_examples(self.request, where, lock, start_ray)
+            trained = prepare_examples(self.request, where, lock)
         if self.evaluation is None:
             return trained, None
         request = self.evaluation
         if isinstance(self.base, CrossEncoderBase) and self.config.loss == "ce":
             labels = self.base.with_classes(trained.classes).inspect().labels
             request = request.for_evaluation(self.config.eval_data, labels)
-        return trained, prepare_examples(request, fs.join(self.folder, EVAL), lock, start_ray)
+        return trained, prepare_examples(request, fs.join(self.folder, EVAL), lock)
 
     def _from_ids(self, request: IdRequest, folder: str, lock: OutputLock) -> PreparedExamples:
         rows = prepare_id_rows(request, fs.join(self.folder, _IDS), lock)
@@ -86,7 +82,7 @@ class TrainData:
         if finished is not None:
             output.check_lineage(lineage)
             return PreparedExamples.of(folder, finished)
-        about = {"data": list(self.config.data), "format": request.recipe.format, "dropped_before": dict(rows.dropped)}
+        about = {"data": list(self.config.data), "format": request.recipe.format, DROPPED_BEFORE: dict(rows.dropped)}
         return make_examples(source, self.maker, output, lineage, lock, about)
 
 
@@ -108,8 +104,8 @@ def train_data(config: TrainConfig, base: BaseModel, folder: str) -> TrainData:
     )
     flags = _flags(config)
     request: ExampleRequest | IdRequest
-    if isinstance(config, TrainCrossEncoderConfig) and config.by_ids:
-        request = _by_ids(config, fs.join(folder, _IDS))
+    if isinstance(config, TrainCrossEncoderConfig) and config.id_format is not None:
+        request = _by_ids(config, config.id_format, fs.join(folder, _IDS))
         flags = replace(flags, format=None)
     else:
         request = example_request(flags, maker)
@@ -121,11 +117,10 @@ def train_data(config: TrainConfig, base: BaseModel, folder: str) -> TrainData:
 
 def _flags(config: TrainConfig) -> ExampleFlags:
     cross = config if isinstance(config, TrainCrossEncoderConfig) else None
-    formats: Mapping[str, Format] = {"pairs": "pairs", "tuples": "tuples", "lists": "lists"}
     return ExampleFlags(
         data=config.data,
         loss=config.loss,
-        format=formats.get(cross.data_format) if cross is not None else "pairs",
+        format=cross.format if cross is not None else "pairs",
         text_columns=config.text_columns,
         label_columns=config.label_column,
         columns=config.columns,
@@ -138,15 +133,9 @@ def _flags(config: TrainConfig) -> ExampleFlags:
     )
 
 
-def _by_ids(config: TrainCrossEncoderConfig, folder: str) -> IdRequest:
-    formats: Mapping[str, IdFormat] = {
-        "qrels": "qrels",
-        "id-triples": "triples",
-        "teacher": "teacher",
-        "hard-negatives": "hard-negatives",
-    }
+def _by_ids(config: TrainCrossEncoderConfig, format: IdFormat, folder: str) -> IdRequest:
     recipe = id_recipe(
-        formats[config.data_format],
+        format,
         config.loss,
         label_scale=config.label_scale,
         negatives_per_positive=config.negatives_per_positive,

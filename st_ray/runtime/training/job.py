@@ -67,18 +67,15 @@ def train_model(config: TrainConfig, session: ExitStack | None = None) -> JobRes
             output.clear()
         laps.end("input and model")
 
-        def start_ray() -> None:
-            (session or stack).enter_context(ray_session(config.address, debug=config.debug))
-            data_context(config.debug)
-
-        start_ray()
+        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+        data_context(config.debug)
         nodes = cluster_nodes()
         machines = plan_machines(config, nodes, cluster_can_grow())
         laps.end("Ray")
         dtype = begun["dtype"] if begun and config.dtype == "auto" else choose_dtype(config, machines.gpus > 0, nodes)
         output.begin(_lineage(config, base, dtype))
         try:
-            trained, held_out = data.prepare(lock, start_ray)
+            trained, held_out = data.prepare(lock)
             run = _Run(config, base, data, trained, held_out, machines, dtype, output)
             run.check()
         except StRayError:

@@ -30,6 +30,8 @@ from st_ray.training.examples import Examples
 from st_ray.training.loss_rules import LOSSES_OF
 
 KIND = "training examples"
+DROPPED_BEFORE = "dropped_before"
+"""In the manifest: what was left out before there were rows, by reason."""
 _SHARDS = 1_000
 """No more of them, so long as none is larger than some seconds of a CPU."""
 _ROWS_OF_A_SHARD = {"pairs": (2_000, 50_000), "tuples": (1_000, 20_000), "lists": (100, 2_000)}
@@ -176,7 +178,7 @@ class PreparedExamples:
             labels=(min(found["lowest_label"] for found in figures), max(found["highest_label"] for found in figures)),
             graded=sum(int(found["graded"]) for found in figures),
             mixed=sum(int(found.get("mixed", 0)) for found in figures),
-            dropped=manifest.dropped,
+            dropped={**manifest.about.get(DROPPED_BEFORE, {}), **manifest.dropped},
             digest=content_digest("".join(entry.digest for entry in manifest.entries).encode()),
         )
 
@@ -206,14 +208,11 @@ class PreparedExamples:
         return Examples.open(self.urls, self.digest)
 
 
-def prepare_examples(
-    request: ExampleRequest, folder: str, lock: OutputLock, start_ray: Callable[[], None] = lambda: None
-) -> PreparedExamples:
+def prepare_examples(request: ExampleRequest, folder: str, lock: OutputLock) -> PreparedExamples:
     """The examples that are asked for, in `folder`; made unless they are there, or as far as they are not.
 
     Args:
         lock: held by the job that they are for.
-        start_ray: called before tasks are; nothing is started where mistakes can be found without.
 
     Raises:
         InputError: bad rows (unless they are skipped), or no row makes an example.
@@ -227,14 +226,10 @@ def prepare_examples(
     if finished is not None and finished.about["stamps"] == request.stamps:
         output.check_lineage(request.lineage(finished.lineage["input"]))
         return PreparedExamples.of(folder, finished)
-    scan = request.scan(folder)
-    if not scan.small:
-        start_ray()
-    corpus = prepare_corpus(scan)
+    corpus = prepare_corpus(request.scan(folder))
     lineage = request.lineage(corpus.digest)
     output.check_lineage(lineage)
     tokenizer_of(request.maker.loader)  # built once, it is there for all tasks, and a mistake shows before they start
-    start_ray()
     source = RowSource(
         tasks=corpus.shards,
         rows=[shard.rows for shard in corpus.shards],

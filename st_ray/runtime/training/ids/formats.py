@@ -157,7 +157,7 @@ def _labels(recipe: Recipe, *columns: pa.Array) -> np.ndarray:
 
 _MAKERS: Mapping[str, Callable[[Sequence[pa.Array], np.ndarray, Recipe], NamedExamples]] = {
     "qrels": _judged,
-    "triples": _contrasted,
+    "id-triples": _contrasted,
     "teacher": _taught,
     "hard-negatives": _drawn,
 }

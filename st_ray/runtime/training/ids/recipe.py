@@ -13,7 +13,7 @@ from st_ray.core.errors import ConfigError
 from st_ray.store.readers.spec import ValueColumn
 from st_ray.training.loss_rules import label_rule
 
-IdFormat = Literal["qrels", "triples", "teacher", "hard-negatives"]
+IdFormat = Literal["qrels", "id-triples", "teacher", "hard-negatives"]
 MARGIN_MSE = "margin-mse"
 _DRAWN = 4
 """Negatives for each positive that are drawn by default: Sentence Transformers' ratio for MS MARCO."""
@@ -48,7 +48,7 @@ LAYOUTS: Mapping[str, Layout] = {
         ("query-id", "iteration", "corpus-id", "score"),
         (*_ids("query-id", "corpus-id"), ValueColumn("score", "number")),
     ),
-    "triples": Layout(("query", "positive", "negative"), _ids("query", "positive", "negative")),
+    "id-triples": Layout(("query", "positive", "negative"), _ids("query", "positive", "negative")),
     "teacher": Layout(
         ("positive_score", "negative_score", "query", "positive", "negative"),
         (
@@ -112,7 +112,7 @@ class Recipe:
     def shard_rows(self, examples: int) -> int:
         """Rows that make about so many examples; of triples so many that a shard does not cut a positive's rows."""
         rows, together = max(1, examples // self.examples_of_a_row), self.negatives or 1
-        return -(-rows // together) * together if self.format == "triples" else rows
+        return -(-rows // together) * together if self.format == "id-triples" else rows
 
     def wrong_labels(self, labels: np.ndarray) -> tuple[np.ndarray, str]:
         """Of labels `[n, m]` which examples the loss cannot use, bool `[n]`, and what it takes, in words."""
