@@ -288,7 +288,8 @@ def test_equal_pairs_of_a_shard_are_scored_once(tmp_path: Path) -> None:
     assert result.manifest.about["pairs"] == 9 and result.manifest.run["pairs"] == 7
     assert table_of(tmp_path / "out")["scores"].to_pylist() == scores_of_rows(TUPLES)
     summary = score_pairs_summary(result)
-    for part in ("tuples of query, positive, negative_1, negative_2", "7 pairs", f"{tmp_path / 'out'}/data"):
+    named = "tuples of query, positive, negative_1, negative_2"
+    for part in (named, "9, of which 2 had their score from an equal one", "7 pairs", f"{tmp_path / 'out'}/data"):
         assert part in summary
 
 

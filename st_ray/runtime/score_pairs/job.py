@@ -79,6 +79,7 @@ class RowScoring(DataScoring[ScorerLoader]):
             "format": self._layout.format,
             "columns": {"query": self._layout.query, "documents": list(self._layout.documents)},
             "pairs": sum(int(entry.figures["all_pairs"]) for entry in entries),
+            "distinct_pairs": sum(int(entry.figures["pairs"]) for entry in entries),
             "labels": int(entries[0].figures["labels"]),
             "scores": _distribution(entries),
             "min_rank_correlation_to_float32": least_correlation(entries),

@@ -11,10 +11,13 @@ def score_pairs_summary(result: JobResult) -> str:
     """Counts, rates, and where things lie."""
     manifest, about, run = result.manifest, result.manifest.about, result.manifest.run
     columns = about["columns"]
+    again = about["pairs"] - about["distinct_pairs"]
     lines = {
         "rows": f"{manifest.rows:,} in {len(manifest.entries):,} shards, of {', '.join(about['data'])}",
         "texts": f"{about['format']} of {', '.join([columns['query'], *columns['documents']])}",
-        "pairs": f"{about['pairs']:,}" + (f", {about['labels']} scores each" if about["labels"] > 1 else ""),
+        "pairs": f"{about['pairs']:,}"
+        + (f", of which {again:,} had their score from an equal one" if again else "")
+        + (f", {about['labels']} scores each" if about["labels"] > 1 else ""),
     }
     if about["scores"] is not None:
         least, mean, greatest = (about["scores"][name] for name in ("min", "mean", "max"))
