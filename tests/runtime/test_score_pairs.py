@@ -269,6 +269,17 @@ def test_training_reads_scored_tuples(tmp_path: Path, names: tuple[str, ...], id
     assert examples_of(tmp_path / "out", "mse") == ("tuples", pairs, [[score] for row in scores for score in row])
 
 
+@pytest.mark.parametrize("order", [(0, 1, 3, 2), (0, 2, 3, 1)])
+def test_each_document_keeps_its_own_score(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """Training finds columns by their names, whatever order they were named in."""
+    path = write_table(tmp_path / "tuples.parquet", TUPLES)
+    scored(path, output=tmp_path / "out", text_columns=tuple(list(TUPLES)[place] for place in order))
+    rows, scores = list(zip(*TUPLES.values(), strict=True)), scores_of_rows(TUPLES)
+    assert examples_of(tmp_path / "out", "margin-mse") == ("tuples", rows, scores)
+    with pytest.raises(ConfigError, match="names 'positive' as the query, training would take 'query'"):
+        scored(path, output=tmp_path / "other", text_columns=("positive", "query", "negative_1"))
+
+
 @pytest.mark.parametrize("name", ["query", "ask"])
 def test_training_reads_scored_lists(tmp_path: Path, name: str) -> None:
     columns = {"key": list("abc"), name: ["q", "r", "s"], "docs": [["a", "b"], ["a"], ["c", "a"]]}

@@ -45,7 +45,7 @@ class ReadShard:
 
 
 @dataclass(frozen=True)
-class ReadSomeShard:
+class ReadAnyShard:
     """The tokens of the pairs of one shard, drawn at random."""
 
     shards: Sequence[ShardPlan]

@@ -16,7 +16,7 @@ from st_ray.runtime.compute import Compute
 from st_ray.runtime.corpus import Corpus, describe_shard
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.runtime.cross_encoding.reference import make_pair_reference, measure_correlation
-from st_ray.runtime.cross_encoding.shards import PairSource, ReadShard, ReadSomeShard
+from st_ray.runtime.cross_encoding.shards import PairSource, ReadAnyShard, ReadShard
 from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, ScorePairs, ScorerLoader
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
@@ -81,7 +81,7 @@ class Scoring:
             noun: what the rows are called.
         """
         prompt = self.model.prompt
-        some = ReadSomeShard(corpus.shards, source, prompt)
+        some = ReadAnyShard(corpus.shards, source, prompt)
         return Stage(
             label="score",
             tasks=corpus.shards,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Literal
 
 from st_ray.core.errors import ConfigError, InputError
@@ -19,9 +20,10 @@ from st_ray.runtime.result import JobResult
 from st_ray.runtime.score_pairs.config import ScorePairsConfig
 from st_ray.runtime.score_pairs.rows import ID, SCORE, SCORES, WHY_ONE_LABEL, TextSource, make_part
 from st_ray.runtime.stage import Stage
-from st_ray.runtime.training.layout import Layout, find_texts
+from st_ray.runtime.training.layout import ExampleFlags, Layout, find_layout, find_texts
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import OutputFolder
+from st_ray.store.readers.columns import LISTS_OF_NUMBERS
 from st_ray.store.readers.sources import input_columns
 from st_ray.store.readers.spec import ReadSpec, ValueColumn
 
@@ -97,7 +99,29 @@ def _layout(config: ScorePairsConfig) -> Layout:
     for name in (layout.query, *layout.documents):
         if name in added:
             raise ConfigError(f"the result would have two columns named {name!r}", "rename that of the data")
-    return layout
+    return _as_training_reads(layout)
+
+
+def _as_training_reads(layout: Layout) -> Layout:
+    """The layout with a tuple's documents in the order that training finds them in, so that each has its own score.
+
+    Raises:
+        ConfigError: training would take another column for the query.
+    """
+    names = (layout.query, *layout.documents)
+    columns = [*((name, "string") for name in names), (SCORES, LISTS_OF_NUMBERS)]
+    try:
+        read = find_layout(columns, ExampleFlags(data=(), loss="mse"))
+    except InputError:
+        return layout  # pairs and lists; or tuples that training must be told the columns of
+    if sorted(names) != sorted((read.query, *read.documents)):
+        return layout
+    if read.query != layout.query:
+        raise ConfigError(
+            f"--text-columns names {layout.query!r} as the query, training would take {read.query!r} of the result",
+            "name the query first, or rename the columns",
+        )
+    return replace(layout, documents=read.documents)
 
 
 def _rows_of_a_shard(layout: Layout) -> tuple[int, int]:
