@@ -24,6 +24,18 @@ def actors_line(run: Mapping[str, Any]) -> str:
     return f"{run['actors']} x {run['threads_per_actor']} threads{gpus}"
 
 
+def scored_lines(verb: str, run: Mapping[str, Any]) -> dict[str, str]:
+    """What scoring pairs took, by the figures of a run."""
+    before = run["shards_done_before"]
+    lines = {"resumed": f"{before:,} shards were done by an earlier run"} if before else {}
+    return lines | {
+        verb: f"{run['pairs']:,} pairs, {run['tokens']:,} tokens in {human_seconds(run['seconds'])}",
+        "start-up": start_up_line(run["start_up_seconds"]),
+        "rate": f"{run['pairs_per_second']:,.1f} pairs/s",
+        "actors": actors_line(run),
+    }
+
+
 def human_bytes(count: float) -> str:
     """`512 B`, `1.5 MiB`, `2.0 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from st_ray.core.errors import ConfigError
-from st_ray.store.readers.spec import ReadSpec
+from st_ray.store.readers.spec import ReadSpec, ValueColumn
 
 
 class Names(tuple[str, ...]):
@@ -150,6 +150,25 @@ class ModelConfig(ComputeConfig):
 @dataclass(frozen=True, kw_only=True)
 class ModelJobConfig(ModelConfig, JobConfig):
     """Flags of jobs whose actors run a model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataJobConfig(TextConfig, ModelJobConfig):
+    """Flags of jobs whose actors run a model over rows of several texts."""
+
+    data: tuple[str, ...]
+    """Files, folders or globs of texts: Parquet, JSON lines, CSV or TSV."""
+
+    shard_rows: int | None = None
+    """Rows of a shard, the unit of work, commit and retry. Unset: by the size of the data."""
+
+    def check_data_flags(self) -> None:
+        """Raise ConfigError for flags that make no sense."""
+        require_at_least(self, 1, "shard_rows")
+
+    def spec_of(self, text: str, *values: ValueColumn) -> ReadSpec:
+        """The columns to read."""
+        return ReadSpec(self.id_column, (text,), self.columns or None, quotes=self.quotes, values=values)
 
 
 def require_at_least(config: object, least: int, *flags: str) -> None:

@@ -135,6 +135,11 @@ def stamps_digest(files: Sequence[SourceFile]) -> str:
     return _digest([f"{file.url}\0{file.size}\0{file.stamp}" for file in files])
 
 
+def describe_shard(shard: ShardPlan) -> str:
+    """Name it, for an error."""
+    return f"rows {shard.first_row + 1:,} to {shard.first_row + shard.rows:,}"
+
+
 def _scan_here(request: ScanRequest) -> tuple[list[FileScan], list[tuple[int, int]]]:
     scans = [_scan_one(request, file) for file in request.files]
     parts = [_hashed_rows(scan, first) for scan, first in zip(scans, _offsets(scans), strict=True)]

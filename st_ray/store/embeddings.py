@@ -62,9 +62,14 @@ def part_bytes(meta: pa.Table, embeddings: np.ndarray) -> bytes:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """`table` as one small Parquet file."""
+    """`table` as one Parquet file.
+
+    One without rows has no row group either: `datasets` fails at a row group without rows.
+    """
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        if len(table):
+            writer.write_table(table)
     return sink.getvalue()
 
 

@@ -13,15 +13,18 @@ import ray
 from st_ray.models.pair_tokenizer import TokenizedPairs
 from st_ray.runtime import pipeline
 from st_ray.runtime.compute import Compute
+from st_ray.runtime.corpus import Corpus, describe_shard
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.runtime.cross_encoding.reference import make_pair_reference, measure_correlation
+from st_ray.runtime.cross_encoding.shards import PairSource, ReadAnyShard, ReadShard
 from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, ScorePairs, ScorerLoader
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row
 from st_ray.runtime.resources import ActorPlan
-from st_ray.runtime.stage import StageResult
+from st_ray.runtime.stage import Stage, StageResult
 from st_ray.store.manifest import ShardEntry
+from st_ray.store.output import Part
 
 if TYPE_CHECKING:
     import ray.data
@@ -69,6 +72,26 @@ class Scoring:
             ScorePairs, self.loader, actors.threads, config.batch_tokens, self.meter.client(), measure
         )
         return pipeline.tasks_then_actors(read, make, actors)
+
+    def stage(self, corpus: Corpus, source: PairSource, finish: Callable[[Row], Part], noun: str) -> Stage:
+        """The scoring of the shards of a corpus.
+
+        Args:
+            finish: makes the part of what `ScorePairs` gives.
+            noun: what the rows are called.
+        """
+        prompt = self.model.prompt
+        some = ReadAnyShard(corpus.shards, source, prompt)
+        return Stage(
+            label="score",
+            tasks=corpus.shards,
+            rows=[shard.rows for shard in corpus.shards],
+            connect=self.connect(ReadShard(self.loader, source, prompt), some),
+            finish=finish,
+            writers=self.writers,
+            describe=describe_shard,
+            noun=noun,
+        )
 
     @property
     def writers(self) -> int:

@@ -11,7 +11,7 @@ from st_ray.evaluation.class_judges import F1, BinaryAccuracy, SoftmaxAccuracy
 from st_ray.evaluation.judge import Judge
 from st_ray.evaluation.reranking_judge import Reranking
 from st_ray.evaluation.score_judges import BinaryClassification, Correlation
-from st_ray.runtime.config import NO_NAMES, ModelJobConfig, Names, TextConfig, require_at_least
+from st_ray.runtime.config import NO_NAMES, DataJobConfig, Names, require_at_least
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.store.readers.spec import ReadSpec, ValueColumn
 
@@ -21,7 +21,7 @@ EvaluatorName = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(TextConfig, ModelJobConfig):
+class DataConfig(DataJobConfig):
     """Flags of jobs that measure a model on labelled pairs."""
 
     data: tuple[str, ...] = ()
@@ -40,15 +40,12 @@ class DataConfig(TextConfig, ModelJobConfig):
     """Replicates of the confidence intervals, drawn with --seed; 0: none. Of more than 65,536 pairs, they are drawn
     from a sample of so many."""
 
-    shard_rows: int | None = None
-    """Rows of a shard, the unit of work, commit and retry. Unset: by the size of the data."""
-
     seed: int = 0
     """Of what is drawn at random: replicates, and the sample that fewer bits are compared with float32 on."""
 
     def check_data_flags(self) -> None:
         """Raise ConfigError for flags that make no sense."""
-        require_at_least(self, 1, "shard_rows")
+        super().check_data_flags()
         require_at_least(self, 0, "bootstrap")
 
     def labelled_spec(self, *label: Any) -> ReadSpec:
@@ -61,10 +58,6 @@ class DataConfig(TextConfig, ModelJobConfig):
             raise ConfigError("--text-columns must name the two columns of a pair", "give two such as question,answer")
         first, second = self.text_columns
         return self.spec_of(first, ValueColumn(second, "text"), ValueColumn(self.label_column, *label))
-
-    def spec_of(self, text: str, *values: ValueColumn) -> ReadSpec:
-        """The columns to read."""
-        return ReadSpec(self.id_column, (text,), self.columns or None, quotes=self.quotes, values=values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def evaluate_cross_encoder(
             store = output.scored(PairScoring(config, output.scores, loader).run, session)
             _require_fit(config, store)
         else:
-            store = output.scored(lambda session: given, session)
+            store = output.scored(lambda session: JobResult(given.manifest, given.folder), session)
         laps.end("scores")
         finished = output.finished()
         if finished is not None:

@@ -1,26 +1,22 @@
-"""The steps around the scoring of labelled pairs: a shard is read and tokenized, its scores become a part."""
+"""Around the scoring of labelled pairs: how a shard is read, and how its scores become a part."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from st_ray.models.pair_tokenizer import TokenizedPairs
-from st_ray.runtime.cross_encoding.steps import PairTokenizer, ScorerLoader, scoring_row, tokenizer_of
-from st_ray.runtime.pipeline import Row, task_of, unpack
+from st_ray.runtime.cross_encoding.shards import Texts
+from st_ray.runtime.pipeline import Row, unpack
 from st_ray.store.output import Part
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.read import read_shard
 from st_ray.store.readers.spec import ReadSpec
 from st_ray.store.rejects import left_out
 from st_ray.store.scores import SCORES_PER_PAIR, scores_part
-
-Texts = tuple[list[str], list[str], np.ndarray]
-"""First texts, second texts, and which first text each second one goes with, int32 `[n]`."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,8 @@ class LabelledPairs:
 
 
 @dataclass(frozen=True)
-class PairSource:
-    """How shards of labelled pairs, or of queries with documents, are read."""
+class LabelledSource:
+    """How shards of labelled pairs, or of queries with documents, are read; a `PairSource`."""
 
     spec: ReadSpec
     on_bad_row: Literal["fail", "skip"]
@@ -63,7 +59,8 @@ class PairSource:
         if not self.of_documents:
             second, labels = block.values
             columns = {"row": pa.array(block.rows), **ids, "label": labels}
-            texts = block.texts, second.to_pylist(), np.arange(len(block), dtype=np.int32)
+            every = np.arange(len(block), dtype=np.int32)
+            texts = block.texts, second.to_pylist(), every, every
             return texts, LabelledPairs(columns, block.rejects, shard.first_row)
         documents, relevant, counts = _documents(*(column.to_pylist() for column in block.values))
         query_of = np.repeat(np.arange(len(block), dtype=np.int32), counts)
@@ -75,7 +72,8 @@ class PairSource:
             ),
             "label": pa.array(relevant),
         }
-        return (block.texts, documents, query_of), LabelledPairs(columns, block.rejects, shard.first_row)
+        texts = block.texts, documents, query_of, np.arange(len(documents), dtype=np.int32)
+        return texts, LabelledPairs(columns, block.rejects, shard.first_row)
 
 
 def _documents(positives: list[list[str]], negatives: list[list[str]]) -> tuple[list[str], np.ndarray, list[int]]:
@@ -87,40 +85,6 @@ def _documents(positives: list[list[str]], negatives: list[list[str]]) -> tuple[
         labels += [1] * len(relevant) + [0] * len(others)
     counts = [len(relevant) + len(others) for relevant, others in zip(positives, negatives, strict=True)]
     return texts, np.array(labels, np.int64), counts
-
-
-@dataclass(frozen=True)
-class ReadLabelled:
-    """Before the scoring: the shard's pairs, tokenized."""
-
-    loader: ScorerLoader
-    source: PairSource
-    prompt: str
-
-    def __call__(self, row: Row) -> Row:
-        """What `ScorePairs` takes."""
-        texts, pairs = self.source.read(task_of(row))
-        tokens = _tokens(tokenizer_of(self.loader), texts, self.prompt)
-        return scoring_row(tokens, pairs, rows=len(texts[0]))
-
-
-@dataclass(frozen=True)
-class ReadSomeLabelled:
-    """The tokens of the pairs of one shard, drawn at random."""
-
-    shards: Sequence[ShardPlan]
-    source: PairSource
-    prompt: str
-
-    def __call__(self, tokenizer: PairTokenizer, rng: np.random.Generator) -> TokenizedPairs:
-        """Read it."""
-        texts, _ = self.source.read(self.shards[int(rng.integers(len(self.shards)))])
-        return _tokens(tokenizer, texts, self.prompt)
-
-
-def _tokens(tokenizer: PairTokenizer, texts: Texts, prompt: str) -> TokenizedPairs:
-    first, second, first_of = texts
-    return tokenizer.tokenize(first, second, first_of, np.arange(len(second), dtype=np.int32), prompt)
 
 
 def make_part(row: Row) -> Part:

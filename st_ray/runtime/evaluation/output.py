@@ -51,16 +51,17 @@ class EvaluationOutput:
         """The folder of the scores that are made here."""
         return fs.join(self.output.folder, SCORES)
 
-    def scored(self, score: Callable[[ExitStack], ScoreStore], session: ExitStack) -> ScoreStore:
+    def scored(self, score: Callable[[ExitStack], JobResult], session: ExitStack) -> ScoreStore:
         """Begin, and make the scores; where nothing could be scored, nothing is left behind."""
         fresh = self.output.begun_lineage() is None
         self.output.begin(self.lineage)
         try:
-            return score(session)
+            result = score(session)
         except StRayError:
             if fresh and not fs.exists(fs.join(self.scores, RUN)):
                 self.output.clear()  # so that mended flags do not meet the old ones
             raise
+        return ScoreStore.of(result.folder, result.manifest)
 
     def finished(self) -> JobResult | None:
         """What an earlier run has finished."""

@@ -1,140 +1,25 @@
-"""Labelled pairs to scores, as committed, resumable shards: all that needs a model."""
+"""Labelled pairs to a cross-encoder's scores, as committed, resumable shards."""
 
 from __future__ import annotations
 
-import functools
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from st_ray.core.errors import ConfigError
-from st_ray.runtime.clock import Laps
-from st_ray.runtime.compute import Compute, actors_for
-from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, reading_lineage, stamps_digest
+from st_ray.runtime.compute import Compute
+from st_ray.runtime.corpus import Corpus
 from st_ray.runtime.cross_encoding.model import injected_scorer, inspect_cross_encoder
-from st_ray.runtime.cross_encoding.stage import Scoring, least_correlation, scoring_figures
+from st_ray.runtime.cross_encoding.stage import Scoring, least_correlation
 from st_ray.runtime.cross_encoding.steps import ScorerLoader
-from st_ray.runtime.evaluation.config import DataConfig, EvaluateCrossEncoderConfig
-from st_ray.runtime.evaluation.labelled import PairSource, ReadLabelled, ReadSomeLabelled, make_part
+from st_ray.runtime.data_scoring import LISTS_OF_A_SHARD, PAIRS_OF_A_SHARD, DataScoring
+from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
+from st_ray.runtime.evaluation.labelled import LabelledSource, make_part
 from st_ray.runtime.meter import Meter
-from st_ray.runtime.model_facts import ModelFacts
-from st_ray.runtime.resources import ActorPlan, cluster_nodes
-from st_ray.runtime.session import data_context, ray_session
-from st_ray.runtime.stage import Stage, run_stage
-from st_ray.store import fs
-from st_ray.store.lineage import Lineage
-from st_ray.store.manifest import Manifest, ShardEntry
-from st_ray.store.output import STAGING, OutputFolder
-from st_ray.store.readers.plan import ShardPlan
-from st_ray.store.readers.sources import resolve_inputs
-from st_ray.store.readers.spec import ReadSpec
-from st_ray.store.scores import KIND, ScoreStore
-
-_SCAN_ROWS = 1_000
-_SHARDS = 1_000
-"""No more of them, so long as none is larger than some seconds of a GPU."""
-PAIRS_OF_A_SHARD = (500, 50_000)
-"""The least and the most."""
-_DOCUMENT_LISTS = (20, 2_000)
-"""Likewise, queries with documents."""
-
-Loader = TypeVar("Loader")
-
-
-class DataScoring(ABC, Generic[Loader]):
-    """The scoring of a job's data by the model of `Loader`.
-
-    Args:
-        folder: of the scores.
-        spec: the columns to read.
-        rows: the least and the most rows of a shard, unless the flags say how many.
-
-    Raises:
-        InputError: no such file or column; no row is read for that.
-    """
-
-    def __init__(
-        self, config: DataConfig, folder: str, model: ModelFacts[Loader], spec: ReadSpec, rows: tuple[int, int]
-    ) -> None:
-        self._config = config
-        self._output = OutputFolder(folder, KIND)
-        self._output.check_usable()
-        self._model = model
-        files, spec = resolve_inputs(config.data, spec)
-        self._request = ScanRequest(
-            files=tuple(files),
-            spec=spec,
-            shard_rows=config.shard_rows or _SCAN_ROWS,
-            staging=fs.join(self._output.folder, STAGING),
-            on_bad_row=config.on_bad_row,
-            fitting=None if config.shard_rows else functools.partial(_fitting, *rows),
-        )
-
-    @abstractmethod
-    def _stage(self, corpus: Corpus, compute: Compute, actors: ActorPlan, meter: Meter) -> Stage:
-        """The model's work on the shards."""
-
-    @abstractmethod
-    def _about(self, entries: Sequence[ShardEntry]) -> dict[str, Any]:
-        """What a reader of the scores wants to know of the job."""
-
-    def run(self, session: ExitStack) -> ScoreStore:
-        """Score what is not scored yet; `session` takes over the Ray session.
-
-        Raises:
-            StRayError: bad rows, output or resources, before any model is loaded; ShardError if some shards failed
-                (the others stay committed).
-        """
-        laps = Laps()
-        config, output, model, request = self._config, self._output, self._model, self._request
-        compute = model.begun_compute(config, output.begun_lineage())
-        finished = output.manifest() if compute is not None else None
-        if finished is not None and compute is not None and finished.about["stamps"] == stamps_digest(request.files):
-            output.check_lineage(self._lineage(compute, finished.lineage["input"]))
-            return ScoreStore.of(output.folder, finished)
-        with ExitStack() as stack:
-            lock = stack.enter_context(output.lock())
-            if not request.small:
-                session.enter_context(ray_session(config.address, debug=config.debug))
-            corpus = prepare_corpus(request)
-            if compute is not None:
-                output.check_lineage(self._lineage(compute, corpus.digest))
-            laps.end("input and model")
-            session.enter_context(ray_session(config.address, debug=config.debug))
-            data_context(config.debug)
-            laps.end("Ray")
-            actors = actors_for(config, compute, len(corpus.shards), model.actor_bytes)
-            if compute is None:
-                compute = model.choose_compute(config, gpu=actors.gpus > 0, nodes=cluster_nodes())
-            writer = output.begin(lineage := self._lineage(compute, corpus.digest))
-            stage = self._stage(corpus, compute, actors, meter := Meter())
-            result = run_stage(stage, output, writer, lock, meter)
-            about = {
-                **model.about,
-                **self._about(result.entries),
-                "data": list(config.data),
-                "rows": corpus.rows - corpus.bad_rows,
-                "stamps": corpus.stamps,
-            }
-            figures = scoring_figures(result, actors, meter.read(), laps.seconds)
-            output.finish(manifest := Manifest(KIND, lineage, result.entries, about, figures))
-        return ScoreStore.of(output.folder, manifest)
-
-    def _lineage(self, compute: Compute, digest: str) -> Lineage:
-        return {
-            "input": digest,
-            **reading_lineage(self._request.spec, self._config.on_bad_row),
-            "shard_rows": self._config.shard_rows,
-            **self._model.settings,
-            "backend": compute.backend,
-            "dtype": compute.dtype,
-        }
-
-
-def _fitting(least: int, most: int, rows: int) -> int:
-    """Rows of a shard, by those of the data."""
-    return min(max(-(-rows // _SHARDS), least), most)
+from st_ray.runtime.resources import ActorPlan
+from st_ray.runtime.stage import Stage
+from st_ray.store.manifest import ShardEntry
+from st_ray.store.output import OutputFolder
+from st_ray.store.scores import KIND
 
 
 class PairScoring(DataScoring[ScorerLoader]):
@@ -155,24 +40,14 @@ class PairScoring(DataScoring[ScorerLoader]):
             model, labels = inspect_cross_encoder(config, str(config.cross_encoder))
             _check_labels(config, labels)
         self._flags = config
-        rows = _DOCUMENT_LISTS if config.of_documents else PAIRS_OF_A_SHARD
-        super().__init__(config, folder, model, config.pair_spec(labels), rows)
+        rows = LISTS_OF_A_SHARD if config.of_documents else PAIRS_OF_A_SHARD
+        super().__init__(config, OutputFolder(folder, KIND), model, config.pair_spec(labels), rows)
 
     def _stage(self, corpus: Corpus, compute: Compute, actors: ActorPlan, meter: Meter) -> Stage:
-        flags, prompt = self._flags, self._model.prompt
+        flags = self._flags
+        source = LabelledSource(corpus.spec, flags.on_bad_row, flags.of_documents)
         scoring = Scoring(flags, self._model, compute, actors, meter)
-        source = PairSource(corpus.spec, flags.on_bad_row, flags.of_documents)
-        some = ReadSomeLabelled(corpus.shards, source, prompt)
-        return Stage(
-            label="score",
-            tasks=corpus.shards,
-            rows=[shard.rows for shard in corpus.shards],
-            connect=scoring.connect(ReadLabelled(scoring.loader, source, prompt), some),
-            finish=make_part,
-            writers=scoring.writers,
-            describe=describe_shard,
-            noun="queries" if flags.of_documents else "pairs",
-        )
+        return scoring.stage(corpus, source, make_part, noun="queries" if flags.of_documents else "pairs")
 
     def _about(self, entries: Sequence[ShardEntry]) -> dict[str, Any]:
         return {
@@ -180,11 +55,6 @@ class PairScoring(DataScoring[ScorerLoader]):
             "labels": self._flags.judge.labels,
             "min_rank_correlation_to_float32": least_correlation(entries),
         }
-
-
-def describe_shard(shard: ShardPlan) -> str:
-    """Name it, for an error."""
-    return f"rows {shard.first_row + 1:,} to {shard.first_row + shard.rows:,}"
 
 
 def _check_labels(config: EvaluateCrossEncoderConfig, labels: int) -> None:

@@ -17,14 +17,14 @@ from st_ray.models.tokens import TokenizedTexts
 from st_ray.runtime import pipeline
 from st_ray.runtime.compute import Compute
 from st_ray.runtime.config import ModelConfig
-from st_ray.runtime.corpus import Corpus
+from st_ray.runtime.corpus import Corpus, describe_shard
+from st_ray.runtime.data_scoring import PAIRS_OF_A_SHARD, DataScoring
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model, inspect_model
 from st_ray.runtime.encode.reference import FOR_COSINE, make_reference, measure_cosine
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, tokenizer_of
 from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
-from st_ray.runtime.evaluation.labelled import LabelledPairs, PairSource, part_of
-from st_ray.runtime.evaluation.scoring import PAIRS_OF_A_SHARD, DataScoring, describe_shard
+from st_ray.runtime.evaluation.labelled import LabelledPairs, LabelledSource, part_of
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
@@ -32,8 +32,8 @@ from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.stage import Stage
 from st_ray.scoring.similarity import similarity_of
 from st_ray.store.manifest import ShardEntry
-from st_ray.store.output import Part
-from st_ray.store.scores import similarities_part
+from st_ray.store.output import OutputFolder, Part
+from st_ray.store.scores import KIND, similarities_part
 
 if TYPE_CHECKING:
     import ray.data
@@ -47,12 +47,12 @@ class ReadTexts:
     """First step: the shard's pairs, each distinct text of either side tokenized once."""
 
     loader: EncoderLoader
-    source: PairSource
+    source: LabelledSource
     prompt: str
 
     def __call__(self, row: Row) -> Row:
         """The tokens, which texts make a pair, and the rest."""
-        (first, second, _), pairs = self.source.read(task_of(row))
+        (first, second, *_), pairs = self.source.read(task_of(row))
         places: dict[str, int] = {}
         sides = np.array(
             [[places.setdefault(text, len(places)) for text in texts] for texts in (first, second)], np.int32
@@ -132,12 +132,13 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
             input=config.data, model=config.model, output=folder, truncate_dim=config.truncate_dim, **flags
         )
         model: ModelFacts[EncoderLoader] = injected_model(encode, loader) if loader else inspect_model(encode)
-        super().__init__(config, folder, model, config.labelled_spec("number"), PAIRS_OF_A_SHARD)
+        spec = config.labelled_spec("number")
+        super().__init__(config, OutputFolder(folder, KIND), model, spec, PAIRS_OF_A_SHARD)
 
     def _stage(self, corpus: Corpus, compute: Compute, actors: ActorPlan, meter: Meter) -> Stage:
         flags, model = self._flags, self._model
         loader = model.loader_for(compute)
-        read = ReadTexts(loader, PairSource(corpus.spec, flags.on_bad_row, of_documents=False), model.prompt)
+        read = ReadTexts(loader, LabelledSource(corpus.spec, flags.on_bad_row, of_documents=False), model.prompt)
         measure = None
         if compute.dtype != "float32":
             task = ray.remote(make_reference).options(num_cpus=0)  # it must never wait for a CPU

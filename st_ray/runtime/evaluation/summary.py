@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
+from st_ray.core.summary import render_summary, scored_lines
 from st_ray.runtime.evaluation.output import PAGE, REPORT
 from st_ray.runtime.evaluation.similarity_scoring import SIMILARITIES
 from st_ray.runtime.result import JobResult
@@ -27,7 +27,8 @@ def evaluate_cross_encoder_summary(result: JobResult) -> str:
     lines["report"] = _report(result)
     if result.already_complete:
         return render_summary("evaluate_cross_encoder: complete already, nothing to do", lines)
-    lines |= _scored("scored", manifest.run["scoring"])
+    if manifest.run["scoring"]:
+        lines |= scored_lines("scored", manifest.run["scoring"])
     laps = manifest.run["seconds_of"]
     lines["evaluated"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in laps.items() if name != "scores")
     return render_summary("evaluate_cross_encoder: complete", lines)
@@ -47,7 +48,7 @@ def evaluate_similarity_summary(result: JobResult) -> str:
     lines["report"] = _report(result)
     if result.already_complete:
         return render_summary("evaluate_similarity: complete already, nothing to do", lines)
-    lines |= _scored("encoded", manifest.run["scoring"])
+    lines |= scored_lines("encoded", manifest.run["scoring"])
     return render_summary("evaluate_similarity: complete", lines)
 
 
@@ -77,18 +78,3 @@ def _left_out(about: Mapping[str, Any]) -> dict[str, str]:
 
 def _report(result: JobResult) -> str:
     return f"{result.folder}/{PAGE}, {REPORT} and {result.manifest.about['csv']}"
-
-
-def _scored(verb: str, scoring: Mapping[str, Any]) -> dict[str, str]:
-    """What scoring the pairs took; nothing where they were given scored."""
-    if not scoring:
-        return {}
-    before = scoring["shards_done_before"]
-    lines = {"resumed": f"{before:,} shards were done by an earlier run"} if before else {}
-    took = human_seconds(scoring["seconds"])
-    return lines | {
-        verb: f"{scoring['pairs']:,} pairs, {scoring['tokens']:,} tokens in {took}",
-        "start-up": start_up_line(scoring["start_up_seconds"]),
-        "rate": f"{scoring['pairs_per_second']:,.1f} pairs/s",
-        "actors": actors_line(scoring),
-    }

@@ -58,7 +58,8 @@ def choose_text_columns(spec: ReadSpec, columns: Columns, url: str) -> ReadSpec:
 def check_names(spec: ReadSpec, columns: Columns, url: str) -> None:
     """Raise InputError, listing the columns found, where one that is needed is absent or ambiguous."""
     names = [name for name, _ in columns]
-    flags = "--text-columns, --label-column" if spec.values else "--text-columns"
+    labelled = any(column.kind not in ("text", "texts") for column in spec.values)
+    flags = "--text-columns, --label-column" if labelled else "--text-columns"
     for needed in spec.needed():
         if names.count(needed) != 1:
             found = "no column" if needed not in names else f"{names.count(needed)} columns"

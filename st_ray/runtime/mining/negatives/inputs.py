@@ -106,6 +106,6 @@ def flags_of_pairs() -> Iterator[None]:
         yield
     except StRayError as error:
         error.remedy = re.sub(
-            r"--text-columns(, --label-column and --id-column)?", "--anchor-column and --positive-column", error.remedy
+            r"--text-columns( and --id-column)?", "--anchor-column and --positive-column", error.remedy
         ).replace("--input", "--pairs")
         raise

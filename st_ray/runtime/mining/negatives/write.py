@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from st_ray.mining.candidates import Candidates, QueryGroups
 from st_ray.mining.formats import Layout, Mined, rows_wanted, to_table
 from st_ray.runtime.mining.negatives.choose import NEGATIVE, POSITIVE
 from st_ray.runtime.mining.negatives.pairs import PairRows, joined_rows, read_pair_rows
 from st_ray.runtime.rerank.candidates import CandidateShard, read_candidates
+from st_ray.store.embeddings import parquet_bytes
 from st_ray.store.output import Part
 
 
@@ -53,13 +52,4 @@ class WriteTable:
         mined = mined_of(pairs, self.num_negatives, (*texts, block.text_of.astype(np.int64)))
         table = to_table(mined, self.output_format, self.layout)
         figures = {"wanted": rows_wanted(mined, self.output_format)}
-        return Part(table_bytes(table), len(table), shard.first_pair, figures=figures)
-
-
-def table_bytes(table: pa.Table) -> bytes:
-    """One part's file. One without rows has no row group either: `datasets` fails at a row group without rows."""
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
-        if len(table):
-            writer.write_table(table)
-    return sink.getvalue()
+        return Part(parquet_bytes(table), len(table), shard.first_pair, figures=figures)
