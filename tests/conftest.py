@@ -14,6 +14,8 @@ from st_ray.runtime.session import LOCAL_SETTINGS
 os.environ.update(
     LOCAL_SETTINGS,
     HF_HUB_OFFLINE="1",
+    # On a machine with more to do than CPUs, threads that wait must not spin.
+    OMP_WAIT_POLICY="PASSIVE",
     RAY_AUTH_MODE="disabled",
     RAY_TMPDIR=os.environ.get("RAY_TMPDIR") or tempfile.mkdtemp(prefix="ray-", dir="/tmp"),
     ST_RAY_CACHE=tempfile.mkdtemp(prefix="st-ray-cache-"),
