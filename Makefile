@@ -1,13 +1,15 @@
-# make demo | test | test-slow | lint | bench | bench-search — each sets up .venv first, once.
+# make demo | chain | test | test-slow | lint | bench | bench-search — each sets up .venv first, once.
+# make chain CRANFIELD=FOLDER — a re-ranker of one's own, from mining to measuring, on a collection in BEIR's layout.
 # make peer-evaluators — records again what the evaluators of an older peer give, in an environment of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CRANFIELD ?= ../shared/data/cranfield
 PEER := .peers/sentence-transformers-3.4.1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: setup demo test test-slow lint format bench bench-search peer-evaluators clean
+.PHONY: setup demo chain test test-slow lint format bench bench-search peer-evaluators clean
 
 setup: $(VENV)/.ready
 
@@ -19,6 +21,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/python -m jobs.quickstart
+
+chain: setup
+	$(BIN)/python -m benchmarks.chain --data $(CRANFIELD) --output chain
 
 # Those on a real Ray two at a time: much of their time is waiting for processes to start.
 test: setup
@@ -54,4 +59,4 @@ $(PEER)/.ready:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .peers quickstart .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .peers quickstart chain .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

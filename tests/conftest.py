@@ -14,8 +14,9 @@ from st_ray.runtime.session import LOCAL_SETTINGS
 os.environ.update(
     LOCAL_SETTINGS,
     HF_HUB_OFFLINE="1",
-    # On a machine with more to do than CPUs, threads that wait must not spin.
+    # Two tests at a time have more threads than CPUs: those that wait must not spin, nor some go before others.
     OMP_WAIT_POLICY="PASSIVE",
+    RAY_worker_niceness="0",
     RAY_AUTH_MODE="disabled",
     RAY_TMPDIR=os.environ.get("RAY_TMPDIR") or tempfile.mkdtemp(prefix="ray-", dir="/tmp"),
     ST_RAY_CACHE=tempfile.mkdtemp(prefix="st-ray-cache-"),

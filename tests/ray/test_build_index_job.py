@@ -103,6 +103,7 @@ def test_the_setting_that_reaches_the_target_is_found_and_used(stores: Path) -> 
     assert read_manifest(str(stores / "hits")).lineage["parameter"] == about["parameter"]
 
 
+@pytest.mark.slow
 def test_a_target_that_is_out_of_reach_is_said(tmp_path: Path) -> None:
     store = StoredVectors.open(write_store(tmp_path / "corpus", CORPUS, precision="int8"))
     write_store(tmp_path / "queries", QUERIES, prefix="q", parts=1)

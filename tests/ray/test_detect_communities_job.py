@@ -83,6 +83,7 @@ def test_it_goes_on_where_it_was_cut_short(tmp_path: Path, monkeypatch: pytest.M
         detect_communities(config_for(store, out, threshold=0.7))
 
 
+@pytest.mark.slow
 def test_an_actor_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_small(monkeypatch)
     store = StoredVectors.open(write_store(tmp_path / "store", ROWS))

@@ -54,6 +54,7 @@ def _commits(out: Path) -> int:
     return len(list(out.glob("commits/part-*.json")))
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_commit(source: str, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     out, hold = tmp_path / "out", tmp_path / "hold"
     hold.touch()
@@ -82,6 +83,7 @@ def test_killed_between_commits(source: str, tmp_path: Path, undisturbed: dict[s
     assert part_bytes_of(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_killed_before_the_manifest(source: str, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     driver = _drive(source, out, "--die-before-manifest")

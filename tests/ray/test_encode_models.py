@@ -172,6 +172,7 @@ def test_every_precision(precision: str, source: str, tmp_path: Path) -> None:
     assert manifest.about["dimension"] == 12
 
 
+@pytest.mark.slow
 def test_ranges_are_settled_once(source: str, tmp_path: Path) -> None:
     model, out = save_tiny_model(tmp_path / "model"), tmp_path / "out"
     config = config_for(source, model, out, precision="int8")

@@ -96,6 +96,7 @@ def test_it_goes_on_where_it_was_cut_short(stores: Path, monkeypatch: pytest.Mon
         mined(stores)
 
 
+@pytest.mark.slow
 def test_on_an_object_store(s3: str, tmp_path: Path) -> None:
     place = f"{s3}/{tmp_path.name}"
     write_store(f"{place}/source", SOURCE, prefix="s")

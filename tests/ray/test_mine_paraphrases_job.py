@@ -104,6 +104,7 @@ def test_a_damaged_store_an_interruption_and_another_number_of_actors(
     assert (out / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_an_index_that_finds_everything_and_one_that_does_not(store: str, tmp_path: Path) -> None:
     truth = expected(rows_of(store), top_k=6, max_pairs=900)
     index = str(tmp_path / "index")
@@ -157,6 +158,7 @@ def test_texts_are_encoded_and_kept(tmp_path: Path) -> None:
     assert table_of(kept).equals(table)
 
 
+@pytest.mark.slow
 def test_on_an_object_store(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "_MOST_ROWS", 200)
     monkeypatch.setattr(blocks, "_LEAST_ROWS", 200)

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from st_ray.core.errors import ShardError
-from st_ray.runtime.session import data_context
 from st_ray.runtime.training.prepare import prepare_examples
 from tests.runtime.test_training_examples import lock_of, parts_of, prepared, request_of, write_lines
 
@@ -23,8 +22,8 @@ def test_parts_are_those_of_one_process(tmp_path: Path) -> None:
     )
     here = prepared(tmp_path, request, "here")
     with lock_of(tmp_path) as lock:
-        there = prepare_examples(request, str(tmp_path / "there"), lock, lambda: data_context(False))
-        again = prepare_examples(request, str(tmp_path / "there"), lock, pytest.fail)
+        there = prepare_examples(request, str(tmp_path / "there"), lock)
+        again = prepare_examples(request, str(tmp_path / "there"), lock)
     assert there == again
     assert (there.examples, there.digest, there.dropped) == (48, here.digest, here.dropped)
     assert parts_of(tmp_path / "there") == parts_of(tmp_path / "here")
@@ -36,6 +35,6 @@ def test_a_row_that_only_reading_finds(tmp_path: Path) -> None:
     pq.write_table(pa.table({"one": ["x", "y"], "two": texts, "label": [1, 0]}), tmp_path / "pairs.parquet")
     request = request_of(tmp_path / "pairs.parquet")
     with lock_of(tmp_path) as lock, pytest.raises(ShardError) as caught:
-        prepare_examples(request, str(tmp_path / "out"), lock, lambda: data_context(False))
+        prepare_examples(request, str(tmp_path / "out"), lock)
     assert "part-00000.arrow (rows 1 to 2)" in str(caught.value)
     assert "row 2 (the first row is 1): column 'two' is not valid UTF-8" in str(caught.value)

@@ -19,6 +19,7 @@ def quickstart(output: Path) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("minilm")
 def test_the_demo_answers_and_a_second_run_reuses(tmp_path: Path) -> None:
     out = tmp_path / "quickstart"

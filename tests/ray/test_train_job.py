@@ -206,6 +206,7 @@ def test_distillation_from_the_files_of_ms_marco(tmp_path: Path) -> None:
     assert np.abs(made.predict(PAIRS) - before.predict(PAIRS)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops(tmp_path: Path, data: str) -> None:
     rows = [{"query": a, "document": b, "label": 3e38 * (-1) ** n} for n, (a, b) in enumerate(PAIRS)]
     Path(data).write_text("".join(json.dumps(row) + "\n" for row in rows))
