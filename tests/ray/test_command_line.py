@@ -114,6 +114,7 @@ def test_mistakes_in_model_output_and_resources(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["photo.jpg"]
 
 
+@pytest.mark.slow
 def test_a_stopped_job_says_how_to_go_on(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "c.jsonl", [text + "and so on " * 20 for text in texts_of(3000)])
     out = tmp_path / "out"

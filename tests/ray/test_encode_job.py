@@ -208,6 +208,7 @@ def test_a_model_that_does_not_load_is_one_error(source: str, tmp_path: Path) ->
         encode(config_for(source, tmp_path / "out"), StubLoader(unloadable="weights are damaged"))
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_its_process_is_named_and_the_rest_committed(source: str, tmp_path: Path) -> None:
     config = config_for(source, tmp_path / "out")
     with pytest.raises(

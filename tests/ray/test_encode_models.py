@@ -51,6 +51,7 @@ def test_the_store_holds_what_the_model_gives(source: str, tmp_path: Path) -> No
         np.testing.assert_allclose(found, encoder.encode(TEXTS, **in_memory), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_on_an_object_store(source: str, tmp_path: Path, s3: str) -> None:
     model = save_tiny_model(tmp_path / "model")
     place = f"{s3}/{tmp_path.name}/model"
@@ -142,6 +143,7 @@ def test_every_backend_and_dtype(source: str, tmp_path: Path) -> None:
         assert measured is None if dtype == "float32" else least < measured < 1
 
 
+@pytest.mark.slow
 def test_too_low_a_cosine_stops_before_the_first_commit(source: str, tmp_path: Path) -> None:
     model, out = save_tiny_model(tmp_path / "model"), tmp_path / "out"
     with pytest.raises(
@@ -153,7 +155,10 @@ def test_too_low_a_cosine_stops_before_the_first_commit(source: str, tmp_path: P
     encode(config_for(source, model, out, dtype="bfloat16", min_cosine=0.99))  # no other embeddings: it may go on
 
 
-@pytest.mark.parametrize("precision", ["float16", "int8", "uint8", "binary", "ubinary"])
+@pytest.mark.parametrize(
+    "precision",
+    ["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "uint8", "binary", "ubinary"))],
+)
 def test_every_precision(precision: str, source: str, tmp_path: Path) -> None:
     model, out = save_tiny_model(tmp_path / "model", dense=12), tmp_path / "out"
     manifest = encode(config_for(source, model, out, precision=precision, normalize=True)).manifest
@@ -189,6 +194,7 @@ def test_ranges_are_settled_once(source: str, tmp_path: Path) -> None:
     assert not same[8:16].all()
 
 
+@pytest.mark.slow
 def test_auto_goes_on_as_it_was_begun(source: str, tmp_path: Path) -> None:
     model, out = save_tiny_model(tmp_path / "model"), tmp_path / "out"
     encode(config_for(source, model, out, dtype="float16"))

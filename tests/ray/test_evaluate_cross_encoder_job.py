@@ -106,7 +106,15 @@ def of_class(evaluator: str, folder: Path, tmp: Path) -> tuple[float, str]:
 
 
 @pytest.mark.parametrize(
-    "evaluator", ["binary-accuracy", "binary-classification", "correlation", "f1", "softmax-accuracy", "reranking"]
+    "evaluator",
+    [
+        "binary-classification",
+        "reranking",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("binary-accuracy", "correlation", "f1", "softmax-accuracy")
+        ),
+    ],
 )
 def test_the_figures_and_the_file_of_the_class(evaluator: str, folder: Path, tmp_path: Path) -> None:
     labels = 3 if evaluator in ("f1", "softmax-accuracy") else 1
@@ -126,6 +134,7 @@ def test_the_figures_and_the_file_of_the_class(evaluator: str, folder: Path, tmp
     assert f"{value:.6f}" in evaluate_cross_encoder_summary(result)
 
 
+@pytest.mark.slow
 def test_scores_serve_other_metrics_and_other_shards_give_the_same(folder: Path) -> None:
     first = evaluated(folder, "binary-classification", id_column="id", data=(str(folder / "pairs.csv"),))
     assert len(table_of(folder / "out" / "scores")) == 90

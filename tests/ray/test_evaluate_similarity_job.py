@@ -67,6 +67,7 @@ def test_correlations_of_four_similarities(tmp_path: Path) -> None:
     assert evaluate_similarity(config_of(tmp_path, name="x"), StubLoader()).already_complete
 
 
+@pytest.mark.slow
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column 'gold'"):
         evaluate_similarity(config_of(tmp_path, label_column="gold"), StubLoader())

@@ -71,6 +71,7 @@ def rows_of(store: str) -> np.ndarray:
     return opened.take(np.arange(opened.rows))
 
 
+@pytest.mark.slow
 def test_a_damaged_store_an_interruption_and_another_number_of_actors(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

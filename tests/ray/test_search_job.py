@@ -90,6 +90,7 @@ def test_half_precision_and_more_asked_than_there_is(tmp_path: Path) -> None:
     assert rows_of(table_of(tmp_path / "out")) == expected(QUERIES[:3], CORPUS[:20].astype(np.float16), 50)
 
 
+@pytest.mark.slow
 def test_texts_are_encoded_with_the_settings_of_the_corpus(tmp_path: Path) -> None:
     texts = texts_of(40)
     encode(config_for(write_jsonl(tmp_path / "corpus.jsonl", texts), tmp_path / "corpus", normalize=True), StubLoader())
