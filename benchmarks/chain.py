@@ -44,9 +44,9 @@ def main() -> None:
     out, corpus, model = (shlex.quote(str(value)) for value in (args.output, args.data / CORPUS, args.model))
     documents = f"--corpus {corpus} --corpus-text-columns title,text"
     queries = f"--queries {out}/test-queries.jsonl --id-column _id --text-columns text"
-    job(f"""mine_hard_negatives --pairs {out}/train-pairs.jsonl {documents} --model {model} --num-negatives 4
-        --range-max 40 --relative-margin 0.05 --sampling-strategy random --output-format labeled-pair
-        --output {out}/mined""")
+    # No margin: nearly all relevant documents are judged, and the worst of a query's own are far away from it.
+    job(f"""mine_hard_negatives --pairs {out}/train-pairs.jsonl {documents} --model {model} --num-negatives 20
+        --range-max {args.top_k} --sampling-strategy random --output-format labeled-pair --output {out}/mined""")
     job(f"""train_cross_encoder --base-model {model} --data {out}/mined/data --loss bce --epochs {args.epochs:g}
         --lr 5e-5 --output {out}/cross-encoder""")
     job(f"""encode --input {corpus} --id-column _id --text-columns title,text --model {model}
