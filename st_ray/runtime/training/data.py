@@ -25,6 +25,7 @@ from st_ray.runtime.training.rows import ExampleMaker, RowSource, ShardRows
 from st_ray.store import fs
 from st_ray.store.lock import OutputLock
 from st_ray.store.output import OutputFolder
+from st_ray.store.readers.sources import holds_delimited
 
 TRAIN, EVAL = "examples", "eval-examples"
 _IDS = "ids"
@@ -102,7 +103,7 @@ def train_data(config: TrainConfig, base: BaseModel, folder: str) -> TrainData:
         config.max_seq_length,
         config.trust_remote_code,
     )
-    flags = _flags(config)
+    flags = _of(_flags(config), config.data, config.eval_data)
     request: ExampleRequest | IdRequest
     if isinstance(config, TrainCrossEncoderConfig) and config.id_format is not None:
         request = _by_ids(config, config.id_format, fs.join(folder, _IDS))
@@ -111,8 +112,15 @@ def train_data(config: TrainConfig, base: BaseModel, folder: str) -> TrainData:
         request = example_request(flags, maker)
     evaluation = None
     if config.eval_data:
-        evaluation = example_request(replace(flags, data=config.eval_data, negatives_per_positive=None), maker)
+        of_eval = replace(_flags(config), format=flags.format, negatives_per_positive=None)
+        evaluation = example_request(_of(of_eval, config.eval_data, config.data), maker)
     return TrainData(config, base, maker, request, evaluation, folder)
+
+
+def _of(flags: ExampleFlags, data: tuple[str, ...], others: tuple[str, ...]) -> ExampleFlags:
+    """The flags for `data`: --columns is for CSV and TSV files, and where only `others` are such it is for them."""
+    not_here = flags.columns and others and holds_delimited(others) and not holds_delimited(data)
+    return replace(flags, data=data, columns=() if not_here else flags.columns)
 
 
 def _flags(config: TrainConfig) -> ExampleFlags:

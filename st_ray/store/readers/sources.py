@@ -58,6 +58,11 @@ def resolve_inputs(inputs: Sequence[str], spec: ReadSpec, *, texts: bool = True)
     return files, spec
 
 
+def holds_delimited(inputs: Sequence[str]) -> bool:
+    """Whether any of the inputs is a CSV or TSV file, whose columns may have to be named. Raises InputError."""
+    return any(is_delimited(file.format) for given in inputs for file in expand(given).files)
+
+
 def input_columns(inputs: Sequence[str], spec: ReadSpec) -> Columns:
     """(name, kind) of the columns of the first file that has any.
 
