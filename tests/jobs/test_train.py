@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from jobs._cli import parse
 from st_ray.core.errors import ConfigError, InputError, ModelError, StRayError
+from st_ray.runtime.training.base import base_model
 from st_ray.runtime.training.config import TrainBiEncoderConfig, TrainCrossEncoderConfig
+from st_ray.runtime.training.data import train_data
 from st_ray.runtime.training.job import train_model
 from tests.models.tiny_models import save_tiny_classifier, save_tiny_model
 
@@ -77,6 +82,20 @@ def test_mistakes_that_show_before_anything_is_written(
     with pytest.raises(kind, match=message):
         train_model(TrainCrossEncoderConfig(**settings))
     assert not (tmp_path / "out").exists()
+
+
+def test_column_names_may_be_those_of_the_evaluation_data(tmp_path: Path, pairs: Path) -> None:
+    pq.write_table(csv.read_csv(pairs), tmp_path / "pairs.parquet")
+    (tmp_path / "dev.csv").write_text("the cat,a cat sat,1\n")
+    settings = {"base_model": str(save_tiny_classifier(tmp_path / "base")), "output": "o"}
+    columns = ("query", "document", "label")
+    files = [str(tmp_path / name) for name in ("pairs.parquet", "dev.csv")]
+    config = TrainCrossEncoderConfig(**settings, data=(files[0],), eval_data=(files[1],), columns=columns)
+    data = train_data(config, base_model(config), str(tmp_path / "out"))
+    assert data.evaluation is not None and data.evaluation.spec.columns == columns
+    config = replace(config, eval_data=(files[0],))
+    with pytest.raises(InputError, match="no input is CSV or TSV"):
+        train_data(config, base_model(config), str(tmp_path / "out"))
 
 
 def test_a_bi_encoder_needs_a_transformer(tmp_path: Path, pairs: Path) -> None:
