@@ -103,7 +103,7 @@ def train_data(config: TrainConfig, base: BaseModel, folder: str) -> TrainData:
         config.max_seq_length,
         config.trust_remote_code,
     )
-    flags = _of(_flags(config), config.data, config.eval_data)
+    flags = _flags_for(_flags(config), config.data, config.eval_data)
     request: ExampleRequest | IdRequest
     if isinstance(config, TrainCrossEncoderConfig) and config.id_format is not None:
         request = _by_ids(config, config.id_format, fs.join(folder, _IDS))
@@ -113,11 +113,11 @@ def train_data(config: TrainConfig, base: BaseModel, folder: str) -> TrainData:
     evaluation = None
     if config.eval_data:
         of_eval = replace(_flags(config), format=flags.format, negatives_per_positive=None)
-        evaluation = example_request(_of(of_eval, config.eval_data, config.data), maker)
+        evaluation = example_request(_flags_for(of_eval, config.eval_data, config.data), maker)
     return TrainData(config, base, maker, request, evaluation, folder)
 
 
-def _of(flags: ExampleFlags, data: tuple[str, ...], others: tuple[str, ...]) -> ExampleFlags:
+def _flags_for(flags: ExampleFlags, data: tuple[str, ...], others: tuple[str, ...]) -> ExampleFlags:
     """The flags for `data`: --columns is for CSV and TSV files, and where only `others` are such it is for them."""
     not_here = flags.columns and others and holds_delimited(others) and not holds_delimited(data)
     return replace(flags, data=data, columns=() if not_here else flags.columns)
