@@ -4,8 +4,9 @@
 
 FOLDER holds train.csv and dev.csv of the STS benchmark, without header: sentence, sentence, score from 0 to 5. There
 are fewer pairs than wanted, so that second sentences of other pairs are added, with the score 0. The peer is timed
-without loading its model; `whole job` counts from the command to its end, `scoring` from the start of the stage, whose
-actors load their model first.
+without loading its model. `whole job` counts from the command to its end; `started` is the same without what the peer
+is not charged for either, all up to the first committed shard (imports, Ray, the actors' models, and that shard);
+`scoring` ends with the last shard, before anything is evaluated.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
+from benchmarks.jobs import rate_once_started
 from benchmarks.machine import flops_per_token, gemm_peak
 from st_ray.models.source import resolve_model
 from st_ray.store.manifest import read_manifest
@@ -37,6 +39,7 @@ class Timed:
     pairs: int
     seconds: float
     spearman: float
+    started: float = 0.0
     scoring: float = 0.0
     tokens: int = 0
 
@@ -99,13 +102,15 @@ def run_job(model: str, pairs: Path, output: Path, backend: str, dtype: str) -> 
     command = [sys.executable, "-m", "jobs.evaluate_cross_encoder", *flags, "--output", str(output)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=2)
     seconds = time.perf_counter() - begun
-    scoring = read_manifest(str(output / "scores")).run
+    scores = read_manifest(str(output / "scores"))
+    scoring = scores.run
     figures = read_manifest(str(output)).about["figures"]
     return Timed(
         f"{backend} {dtype}",
         scoring["pairs"],
         seconds,
         figures["spearman"],
+        rate_once_started(scores, seconds),
         scoring["pairs_per_second"],
         scoring["tokens"],
     )
@@ -129,15 +134,16 @@ def run_peer(model: str, pairs: Path) -> None:
 def report(found: list[Timed], config: object, peaks: dict[str, float]) -> None:
     peer = found[0]
     print(f"\n{peer.pairs:,} pairs; ratios to the peer's {peer.rate:,.1f} pairs/s; its Spearman {peer.spearman:.6f}")
-    titles = ("whole job", "ratio", "scoring", "ratio", "of peak", "Spearman", "difference")
-    widths = (10, 7, 9, 7, 9, 10, 12)
+    titles = ("whole job", "ratio", "started", "ratio", "scoring", "ratio", "of peak", "Spearman", "difference")
+    widths = (10, 7, 9, 7, 9, 7, 9, 10, 12)
     print(" " * 22 + "".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True)))
     for one in found[1:]:
         length = one.tokens / one.pairs
         share = one.scoring * length * flops_per_token(config, length) / peaks[one.name.split()[1]]
         print(
-            f"{one.name:22}{one.rate:10,.1f}{one.rate / peer.rate:7.2f}{one.scoring:9,.1f}"
-            f"{one.scoring / peer.rate:7.2f}{share:9.0%}{one.spearman:10.6f}{one.spearman - peer.spearman:12.1e}"
+            f"{one.name:22}{one.rate:10,.1f}{one.rate / peer.rate:7.2f}{one.started:9,.1f}"
+            f"{one.started / peer.rate:7.2f}{one.scoring:9,.1f}{one.scoring / peer.rate:7.2f}"
+            f"{share:9.0%}{one.spearman:10.6f}{one.spearman - peer.spearman:12.1e}"
         )
 
 

@@ -1,10 +1,12 @@
-"""Jobs run one after another, each as a command of its own."""
+"""Jobs as commands of their own, and what of their time is not start-up."""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
 import sys
+
+from st_ray.store.manifest import Manifest
 
 
 def run_job(line: str) -> None:
@@ -14,3 +16,14 @@ def run_job(line: str) -> None:
     print(f"\n$ python {shlex.join(command)}", flush=True)
     if status := subprocess.run([sys.executable, *command]).returncode:
         raise SystemExit(status)
+
+
+def rate_once_started(scored: Manifest, seconds: float) -> float:
+    """Pairs a second of a job of so many seconds without its start, all up to the first committed shard.
+
+    Args:
+        scored: of the folder in which the job has committed scores, by shards of one size.
+        seconds: from the command to its end.
+    """
+    pairs, shards = scored.run["pairs"], len(scored.entries)
+    return pairs * (1 - 1 / shards) / (seconds - sum(scored.run["start_up_seconds"].values()))

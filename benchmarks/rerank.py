@@ -3,8 +3,8 @@
     python -m benchmarks.rerank --data BEIR_FOLDER --cross-encoder MODEL
 
 The candidates are the 100 best of BM25 for each query. Rates are of pairs a second; `whole job` counts from the command
-to its end, `scoring` from the start of the stage, whose actors load their model first. The peer's loop is timed without
-loading its model.
+to its end; `started` is the same without all up to the first committed shard (imports, Ray, the actors' models, and
+that shard); `scoring` counts from the stage's start to its end. The peer's loop is timed without loading its model.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import AutoConfig
 
+from benchmarks.jobs import rate_once_started
 from benchmarks.machine import flops_per_token, gemm_peak
 from st_ray.models.source import resolve_model
 from st_ray.scoring.agreement import rank_correlation
@@ -42,6 +43,7 @@ class Timed:
     pairs: int
     seconds: float
     scores: pa.Table
+    started: float = 0.0
     scoring: float = 0.0
     tokens: int = 0
 
@@ -109,9 +111,10 @@ def run_job(data: Path, model: str, hits: Path, output: Path, backend: str, dtyp
     texts = [*texts_of(data), "--corpus", str(data / CORPUS)]
     job("rerank", "--hits", str(hits), *texts, *how, "--output", str(output))
     seconds = time.perf_counter() - begun
-    run = read_manifest(str(output)).run
-    scoring = run["pairs"] / run["rerank_seconds"]
-    return Timed(f"{backend} {dtype}", run["pairs"], seconds, pq.read_table(output / "data"), scoring, run["tokens"])
+    manifest = read_manifest(str(output))
+    run, scores = manifest.run, pq.read_table(output / "data")
+    rates = rate_once_started(manifest, seconds), run["pairs"] / run["rerank_seconds"]
+    return Timed(f"{backend} {dtype}", run["pairs"], seconds, scores, *rates, run["tokens"])
 
 
 def run_peer(data: Path, model: str, hits: Path, output: Path) -> Timed:
@@ -157,17 +160,16 @@ def report(found: list[Timed], config: object, peaks: dict[str, float]) -> None:
     peer = found[0]
     expected = by_pair(peer.scores)
     print(f"\n{peer.pairs:,} pairs; ratios to the peer's {peer.rate:,.1f} pairs/s")
-    titles = ("whole job", "ratio", "scoring", "ratio", "of peak", "max diff", "correlation")
-    print(
-        " " * 22 + "".join(f"{title:>{width}}" for title, width in zip(titles, (10, 7, 9, 7, 9, 10, 13), strict=True))
-    )
+    titles = ("whole job", "ratio", "started", "ratio", "scoring", "ratio", "of peak", "max diff", "correlation")
+    widths = (10, 7, 9, 7, 9, 7, 9, 10, 13)
+    print(" " * 22 + "".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True)))
     for one in found[1:]:
         scores = by_pair(one.scores)
         length = one.tokens / one.pairs
         share = one.scoring * length * flops_per_token(config, length) / peaks[one.name.split()[1]]
         print(
             f"{one.name:22}{one.rate:10,.1f}{one.rate / peer.rate:7.2f}"
-            f"{one.scoring:9,.1f}{one.scoring / peer.rate:7.2f}"
+            f"{one.started:9,.1f}{one.started / peer.rate:7.2f}{one.scoring:9,.1f}{one.scoring / peer.rate:7.2f}"
             f"{share:9.0%}{np.abs(scores - expected).max():10.1e}{rank_correlation(scores, expected):13.6f}"
         )
 
