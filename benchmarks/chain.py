@@ -1,11 +1,12 @@
-"""From a search to a re-ranker of its own: mine hard negatives, train a cross-encoder on them, re-rank, measure.
+"""From a search to a re-ranker of its own: train a cross-encoder on mined negatives, re-rank with it, measure.
 
     python -m benchmarks.chain --data BEIR_FOLDER --output FOLDER      (make chain: the Cranfield collection)
 
-Two thirds of the judged queries train; the others are seen by no model before the end. Each step is a job with an
-output of its own below FOLDER, and its command is printed; a second run goes on where the first one stopped. At the end
-stands nDCG@10 of the test queries before and after, and of the difference, with 95 % intervals by the bootstrap over
-queries.
+Two thirds of the judged queries train; the others are seen by no model before the end. They are few, so that the
+cross-encoder first learns what the bi-encoder thinks of titles and documents, which needs no judgement (distillation),
+and then, from the queries and their hard negatives, what is relevant. Each step is a job with an output of its own
+below FOLDER, and its command is printed; a second run goes on where the first one stopped. At the end stands nDCG@10 of
+the test queries before and after, and of the difference, with 95 % intervals by the bootstrap over queries.
 """
 
 from __future__ import annotations
@@ -37,18 +38,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help=f"folder with {CORPUS}, {QUERIES} and {QRELS}")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default=BASE, help="bi-encoder that searches, and base of the cross-encoder")
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--warm-epochs", type=float, default=2, help="on the bi-encoder's scores (default 2)")
+    parser.add_argument("--epochs", type=float, default=2, help="on queries and hard negatives (default 2)")
+    parser.add_argument("--max-seq-length", type=int, default=128, help="tokens of a pair (default 128)")
     parser.add_argument("--top-k", type=int, default=50, help="hits that are re-ranked")
     args = parser.parse_args()
     split(args.data, args.output)
     out, corpus, model = (shlex.quote(str(value)) for value in (args.output, args.data / CORPUS, args.model))
     documents = f"--corpus {corpus} --corpus-text-columns title,text"
     queries = f"--queries {out}/test-queries.jsonl --id-column _id --text-columns text"
+    mine = f"mine_hard_negatives {documents} --model {model} --sampling-strategy random --output-format labeled-pair"
+    train = f"train_cross_encoder --max-seq-length {args.max_seq_length} --warmup-ratio 0.1"
+    job(f"{mine} --pairs {out}/titles.jsonl --num-negatives 12 --range-max 200 --output-scores --output {out}/scored")
+    job(f"""{train} --base-model {model} --data {out}/scored/data --loss mse --epochs {args.warm_epochs:g} --lr 1e-4
+        --output {out}/warm""")
     # No margin: nearly all relevant documents are judged, and the worst of a query's own are far away from it.
-    job(f"""mine_hard_negatives --pairs {out}/train-pairs.jsonl {documents} --model {model} --num-negatives 20
-        --range-max {args.top_k} --sampling-strategy random --output-format labeled-pair --output {out}/mined""")
-    job(f"""train_cross_encoder --base-model {model} --data {out}/mined/data --loss bce --epochs {args.epochs:g}
-        --lr 5e-5 --output {out}/cross-encoder""")
+    job(f"{mine} --pairs {out}/train-pairs.jsonl --num-negatives 8 --range-max {args.top_k} --output {out}/mined")
+    job(f"""{train} --base-model {out}/warm --data {out}/mined/data --loss bce --epochs {args.epochs:g} --lr 3e-5
+        --output {out}/cross-encoder""")
     job(f"""encode --input {corpus} --id-column _id --text-columns title,text --model {model}
         --output {out}/embeddings""")
     job(f"search --embeddings {out}/embeddings {queries} --top-k {args.top_k} --output {out}/hits")
@@ -64,8 +71,9 @@ def main() -> None:
 
 
 def split(data: Path, out: Path) -> None:
-    """Write the pairs of the queries to train on, and queries and judgements of the test."""
-    documents = {row["_id"]: f"{row['title']} {row['text']}" for row in lines(data / CORPUS)}
+    """Write pairs of titles and of queries to train on with documents, and queries and judgements of the test."""
+    corpus = list(lines(data / CORPUS))
+    documents = {row["_id"]: f"{row['title']} {row['text']}" for row in corpus}
     queries = {row["_id"]: row["text"] for row in lines(data / QUERIES)}
     with (data / QRELS).open(encoding="utf-8", newline="") as stream:
         judged = [row for row in csv.DictReader(stream, delimiter="\t") if int(row["score"]) > 0]
@@ -80,7 +88,13 @@ def split(data: Path, out: Path) -> None:
         for row in judged
         if row["query-id"] not in test and documents[row["corpus-id"]].strip()
     ]
+    titles = [
+        {"query": row["title"], "document": documents[row["_id"]]}
+        for row in corpus
+        if row["title"].strip() and row["text"].strip()
+    ]
     out.mkdir(parents=True, exist_ok=True)
+    write(out / "titles.jsonl", map(json.dumps, titles))
     write(out / "train-pairs.jsonl", map(json.dumps, pairs))
     write(out / "test-queries.jsonl", (json.dumps({"_id": name, "text": queries[name]}) for name in sorted(test)))
     kept = (f"{row['query-id']}\t{row['corpus-id']}\t{row['score']}" for row in judged if row["query-id"] in test)

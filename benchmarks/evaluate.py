@@ -110,7 +110,7 @@ def run_job(model: str, pairs: Path, output: Path, backend: str, dtype: str) -> 
         scoring["pairs"],
         seconds,
         figures["spearman"],
-        rate_once_started(scores, seconds),
+        rate_once_started(scores, seconds, "st_ray.runtime.evaluation.cross_encoder"),
         scoring["pairs_per_second"],
         scoring["tokens"],
     )

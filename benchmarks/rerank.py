@@ -113,7 +113,8 @@ def run_job(data: Path, model: str, hits: Path, output: Path, backend: str, dtyp
     seconds = time.perf_counter() - begun
     manifest = read_manifest(str(output))
     run, scores = manifest.run, pq.read_table(output / "data")
-    rates = rate_once_started(manifest, seconds), run["pairs"] / run["rerank_seconds"]
+    started = rate_once_started(manifest, seconds, "st_ray.runtime.rerank.job")
+    rates = started, run["pairs"] / run["rerank_seconds"]
     return Timed(f"{backend} {dtype}", run["pairs"], seconds, scores, *rates, run["tokens"])
 
 

@@ -18,6 +18,7 @@ import pytest
 from st_ray import CrossEncoder
 from st_ray.core.errors import ConfigError, InputError, ModelError, OutputError, ShardError
 from st_ray.evaluation import evaluators
+from st_ray.runtime.evaluation import crew
 from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
 from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder
 from st_ray.runtime.evaluation.summary import evaluate_cross_encoder_summary
@@ -116,7 +117,10 @@ def of_class(evaluator: str, folder: Path, tmp: Path) -> tuple[float, str]:
         ),
     ],
 )
-def test_the_figures_and_the_file_of_the_class(evaluator: str, folder: Path, tmp_path: Path) -> None:
+def test_the_figures_and_the_file_of_the_class(
+    evaluator: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "_ALONE", 0)  # evaluators on Ray, also for so few
     labels = 3 if evaluator in ("f1", "softmax-accuracy") else 1
     result = evaluated(folder, evaluator, labels=labels, name="x")
     value, written = of_class(evaluator, folder, tmp_path / "class")

@@ -17,10 +17,13 @@ from st_ray.runtime.session import ray_session
 from st_ray.runtime.shuffle import spread
 from st_ray.store.scores import ScoresPart, ScoreStore
 
+_ALONE = 200_000
+"""Pairs that one process is done with before others have started."""
+
 
 def crew_for(config: JobConfig, store: ScoreStore, session: ExitStack) -> Crew:
-    """Evaluators on Ray; this process alone where no Ray is running yet, for what that needs no time for."""
-    if not ray.is_initialized() and store.manifest.rows <= RANGE_PAIRS:
+    """Evaluators on Ray; this process alone for what it is done with sooner than others, or than a Ray, would start."""
+    if store.manifest.rows <= (_ALONE if ray.is_initialized() else RANGE_PAIRS):
         return Here()
     session.enter_context(ray_session(config.address, debug=config.debug))
     return OnRay()
