@@ -60,6 +60,14 @@ def resolve_model(model: str | Path) -> Path:
     return _hub_folder(name)
 
 
+def hub_id(model: str) -> str | None:
+    """The id that `model` has on the Hugging Face hub; None where `resolve_model` takes it from elsewhere."""
+    elsewhere = model.startswith((PACKAGE, ".")) or "://" in model or Path(model).expanduser().exists()
+    if elsewhere or not _HUB_ID.fullmatch(model):
+        return None
+    return model if "/" in model else f"{_HUB_ORGANIZATION}/{model}"
+
+
 def model_digest(folder: Path) -> str:
     """SHA-256, in hex, of the names and contents of all files that can change an embedding.
 

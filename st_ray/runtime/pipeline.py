@@ -7,7 +7,10 @@ following steps pass on, so that the driver learns which shard failed and why, a
 
 from __future__ import annotations
 
+import os
 import pickle
+import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import ray.data
 
 Row = dict[str, Any]
+_WATCH_SECONDS = 5.0
 
 
 def start_rows(tasks: list[tuple[int, str, Any]]) -> ray.data.Dataset:
@@ -145,8 +149,27 @@ class _Guarded:
         return _run(self._step, row)
 
 
+def _leave_with_parent() -> None:
+    """End this process some seconds after the one that started it.
+
+    A worker ends by itself when its raylet is gone, but Ray 2.60 can wait for itself for ever on the way out, in the
+    destructor of its core worker (`~Publisher` posts to a queue whose lock is held): such a process stays, with all the
+    memory of its model.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        time.sleep(_WATCH_SECONDS)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="leave-with-parent", daemon=True).start()
+
+
 class _GuardedActor:
     def __init__(self, make: Callable[[], Callable[[Row], Row]]) -> None:
+        _leave_with_parent()
         try:
             self._step = make()
         except StRayError as error:

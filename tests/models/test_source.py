@@ -11,7 +11,7 @@ import pytest
 
 from st_ray.core.errors import ModelError
 from st_ray.models.folder import read_model_folder
-from st_ray.models.source import model_digest, resolve_model
+from st_ray.models.source import hub_id, model_digest, resolve_model
 from st_ray.store.fs import open_fs
 from tests.models.tiny_models import save_tiny_model
 
@@ -66,6 +66,15 @@ def test_hub_id_that_cannot_be_had_says_what_was_tried() -> None:
         resolve_model("no-such-model")
     with pytest.raises(ModelError, match="someone/no-such-model"):
         resolve_model("someone/no-such-model")
+
+
+def test_ids_of_the_hub(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hub_id("all-MiniLM-L6-v2") == "sentence-transformers/all-MiniLM-L6-v2"
+    assert hub_id("BAAI/bge-small-en") == "BAAI/bge-small-en"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for elsewhere in (str(tiny), "mine", "./mine", "package:x", "s3://bucket/model"):
+        assert hub_id(elsewhere) is None
 
 
 @pytest.mark.parametrize("place", ["", "model", "data/model"])

@@ -17,6 +17,7 @@ from typing import Any
 
 from st_ray.core.page import Section, report_page
 from st_ray.core.summary import human_seconds
+from st_ray.models.source import hub_id
 from st_ray.runtime.training.base import BaseModel, CrossEncoderBase
 from st_ray.runtime.training.config import TrainConfig
 from st_ray.runtime.training.curves import loss_curve, metric_curve, rate_curve
@@ -75,6 +76,7 @@ def write_card(
         outputs=about["outputs"],
         max_length=about["max_length"],
         base_model=config.base_model,
+        base_model_id=hub_id(config.base_model),
         loss=config.loss,
         data=data,
         examples=about["examples"],
