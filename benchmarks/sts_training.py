@@ -9,6 +9,8 @@ first one stopped. At the end stands the rank correlation (Spearman) with the sc
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import os
 import shlex
 from pathlib import Path
@@ -40,8 +42,12 @@ def main() -> None:
         --cross-encoder {out}/cross-encoder --activation identity --output {out}/logits""")
     run_job(f"{cross_encoder} {labels} {student} --output {out}/student-of-labels")
     run_job(f"{cross_encoder} --data {out}/logits/data {dev} {student} --loss mse --output {out}/student-of-logits")
-    for loss in LOSSES:
-        run_job(f"train_bi_encoder --base-model {BASE} {labels} --loss {loss} --epochs 2 --output {out}/{loss}")
+    bi_encoder = f"train_bi_encoder --base-model {BASE} --epochs 2"
+    for loss in ("cosine", "cosent"):
+        run_job(f"{bi_encoder} {labels} --loss {loss} --output {out}/{loss}")
+    write_both_ways(args.data / "train.csv", args.output / "both-ways.csv")
+    run_job(f"""{bi_encoder} --data {out}/both-ways.csv --label-scale 5 {dev} --loss angle --lr 5e-5
+        --output {out}/angle""")
     run_job(f"""evaluate_similarity --data {data}/dev.csv {PAIRS} --text-columns sentence1,sentence2
         --label-column score --model {BASE} --output {out}/untrained""")
     print("\nrank correlation (Spearman) with the scores of dev.csv")
@@ -49,6 +55,16 @@ def main() -> None:
         found = read_manifest(str(args.output / name))
         best, seconds = found.about["best"], found.run["seconds"]
         print(f"  {name:<20}{best['value']:.4f}   {found.about['parameters']:>12,} parameters   {seconds:6.0f} s")
+
+
+def write_both_ways(source: Path, target: Path) -> None:
+    """Write every pair, and again with its sentences exchanged: the similarity that AnglE trains is not symmetric."""
+    with source.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([*rows, *([second, first, score] for first, second, score in rows)])
+    if not target.exists() or target.read_text(encoding="utf-8") != text.getvalue():
+        target.write_text(text.getvalue(), encoding="utf-8")
 
 
 if __name__ == "__main__":
