@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help=f"folder with {CORPUS}, {QUERIES} and {QRELS}")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default=BASE, help="bi-encoder that searches, and base of the cross-encoder")
-    parser.add_argument("--warm-epochs", type=float, default=2, help="on the bi-encoder's scores (default 2)")
+    parser.add_argument("--warm-epochs", type=float, default=1, help="on the bi-encoder's scores (default 1)")
     parser.add_argument("--epochs", type=float, default=2, help="on queries and hard negatives (default 2)")
-    parser.add_argument("--max-seq-length", type=int, default=128, help="tokens of a pair (default 128)")
+    parser.add_argument("--max-seq-length", type=int, default=96, help="tokens of a pair (default 96)")
     parser.add_argument("--top-k", type=int, default=50, help="hits that are re-ranked")
     args = parser.parse_args()
     split(args.data, args.output)
@@ -49,7 +49,7 @@ def main() -> None:
     queries = f"--queries {out}/test-queries.jsonl --id-column _id --text-columns text"
     mine = f"mine_hard_negatives {documents} --model {model} --sampling-strategy random --output-format labeled-pair"
     train = f"train_cross_encoder --max-seq-length {args.max_seq_length} --warmup-ratio 0.1"
-    job(f"{mine} --pairs {out}/titles.jsonl --num-negatives 12 --range-max 200 --output-scores --output {out}/scored")
+    job(f"{mine} --pairs {out}/titles.jsonl --num-negatives 8 --range-max 200 --output-scores --output {out}/scored")
     job(f"""{train} --base-model {model} --data {out}/scored/data --loss mse --epochs {args.warm_epochs:g} --lr 1e-4
         --output {out}/warm""")
     # No margin: nearly all relevant documents are judged, and the worst of a query's own are far away from it.
