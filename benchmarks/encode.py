@@ -43,17 +43,23 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to encode: whose, with which backend, dtype and (the peer's) batch size."""
+    """One way to encode: whose, with which backend, dtype and (the peer's) batch size.
+
+    Attributes:
+        graph: an exported graph of the model folder, in place of its weights.
+    """
 
     who: str
     backend: str
     dtype: str
     batch_size: int = 32
     python: str = sys.executable
+    model: str = MODEL
+    graph: str | None = None
 
     def __str__(self) -> str:
         batch = f", batch {self.batch_size}" if self.who == "peer" else ""
-        return f"{self.who} {self.backend} {self.dtype}{batch}"
+        return f"{self.who} {self.backend} {self.dtype}{batch}{f', {self.graph}' if self.graph else ''}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,8 @@ def run_peer(setting: Setting, texts: list[str]) -> Result:
         source, output = Path(folder, "texts.json"), Path(folder, "embeddings.npy")
         source.write_text(json.dumps(texts), encoding="utf-8")
         command = [setting.python, str(Path(__file__).with_name("peer.py")), "--texts", str(source)]
-        command += ["--model", str(resolve_model(MODEL)), "--output", str(output), "--backend", setting.backend]
+        command += ["--model", str(resolve_model(setting.model)), "--output", str(output), "--backend", setting.backend]
+        command += ["--graph", setting.graph] if setting.graph else []
         command += ["--dtype", setting.dtype, "--batch-size", str(setting.batch_size)]
         ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         figures = json.loads(ended.stdout.splitlines()[-1])
@@ -140,10 +147,12 @@ def run_job(texts: list[str], setting: Setting) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "corpus.jsonl"), Path(folder, "out")
         source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-        settings: dict[str, Any] = {"backend": setting.backend, "dtype": setting.dtype}
+        settings: dict[str, Any] = {"backend": setting.backend, "dtype": setting.dtype, "file_name": setting.graph}
         shard_rows = -(-len(texts) // SHARDS)
         run = encode(
-            EncodeConfig(input=(str(source),), model=MODEL, output=str(output), shard_rows=shard_rows, **settings)
+            EncodeConfig(
+                input=(str(source),), model=setting.model, output=str(output), shard_rows=shard_rows, **settings
+            )
         ).manifest.run
         embeddings = embedding_array(pq.read_table(output / "data")["embedding"])
         start = sum(run["start_up_seconds"].values())

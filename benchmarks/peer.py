@@ -22,14 +22,14 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="where to save the embeddings (.npy)")
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--graph", help="exported graph of the model folder")
     parser.add_argument("--batch-size", type=int, default=32)
     args = parser.parse_args()
     begun = time.perf_counter()
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(
-        args.model, device="cpu", backend=args.backend, model_kwargs=settings(args.backend, args.dtype)
-    )
+    how = settings(args.backend, args.dtype) | ({"file_name": args.graph} if args.graph else {})
+    model = SentenceTransformer(args.model, device="cpu", backend=args.backend, model_kwargs=how)
     texts = json.loads(Path(args.texts).read_text(encoding="utf-8"))
     model.encode(texts[:64], batch_size=args.batch_size)
     start = time.perf_counter() - begun

@@ -16,12 +16,17 @@ def is_training_available() -> bool:
 
 def cpu_has_bfloat16() -> bool:
     """Whether this machine's CPU multiplies matrices in bfloat16 (AVX512-BF16, AMX, or ARM's BF16)."""
+    return bool(_CPU_BFLOAT16 & cpu_flags())
+
+
+def cpu_flags() -> frozenset[str]:
+    """What this machine's CPU can do, as Linux names it; nothing where the system does not tell."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return False
+        return frozenset()
     flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    return bool(_CPU_BFLOAT16 & set(flags.split()))
+    return frozenset(flags.split())
 
 
 def is_installed(package: str) -> bool:

@@ -36,6 +36,12 @@ def scored_lines(verb: str, run: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def computed(how: Mapping[str, Any]) -> str:
+    """`openvino in bfloat16`, and the exported graph where one was run, by a lineage or what was taken from it."""
+    graph = how.get("graph")
+    return f"{how['backend']} in {how['dtype']}" + (f", {graph.partition(' ')[0]}" if graph else "")
+
+
 def human_bytes(count: float) -> str:
     """`512 B`, `1.5 MiB`, `2.0 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

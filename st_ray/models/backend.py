@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from st_ray.core.environment import is_installed
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.batching import Tokens
 from st_ray.models.folder import ModelFolder
+from st_ray.models.graph_files import find_graph
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.specs import StaticEmbeddingSpec
 
-BACKENDS = ("torch", "openvino")
+if TYPE_CHECKING:
+    from st_ray.models.graph_backend import Graph
+
+BACKENDS = ("torch", "openvino", "onnx")
 DTYPES = ("float32", "bfloat16", "float16")
+ON_CPUS = frozenset({"openvino", "onnx"})
+"""Backends that know no GPU."""
+_COMPUTED = {"openvino": ("float32", "bfloat16"), "onnx": ("float32",)}
+_PACKAGES = {"openvino": ("openvino", "cpu", "OpenVINO"), "onnx": ("onnxruntime", "onnx", "ONNX Runtime")}
+"""The package that a backend needs, the extra that brings it, and its name for people."""
 
 
 class Backend(Protocol):
@@ -72,37 +81,65 @@ def load_backend(name: str, folder: ModelFolder, options: LoadOptions) -> Backen
     if options.dtype not in DTYPES:
         raise ConfigError(f"dtype is {options.dtype!r}", f"use one of {', '.join(DTYPES)}")
     if name == "auto":
-        name = choose_backend(folder, gpu=options.device != "cpu" and _torch_has_gpu())
+        name = choose_backend(folder, options.device != "cpu" and _torch_has_gpu(), options.file_name)
+    check_backend(name, folder, options.dtype, options.file_name)
     if name == "torch":
         from st_ray.models.torch_backend import TorchBackend
 
         return TorchBackend(folder, options)
-    if name == "openvino":
-        check_openvino(folder, options.dtype)
+    if options.device not in (None, "cpu"):
+        raise ConfigError(f"the backend {name} runs on CPUs, not on {options.device!r}", "use the backend torch")
+    if name == "openvino" and options.file_name is None:
         from st_ray.models.openvino_backend import OpenVINOBackend
 
         return OpenVINOBackend(folder, options)
-    raise ConfigError(f"there is no backend {name!r}", f"use auto or one of {', '.join(BACKENDS)}")
+    from st_ray.models.graph_backend import GraphBackend
+
+    return GraphBackend(folder, options, _graph(name, folder, options))
 
 
-def choose_backend(folder: ModelFolder, gpu: bool) -> str:
-    """torch on a GPU and for static embeddings; on a CPU OpenVINO where it is installed, else torch."""
+def _graph(name: str, folder: ModelFolder, options: LoadOptions) -> Graph:
+    path = find_graph(folder.path, name, options.file_name) if options.file_name is not None else None
+    if name == "openvino" and path is not None:
+        from st_ray.models.openvino_graph import OpenVINOGraph
+
+        return OpenVINOGraph(path, options)
+    from st_ray.models.onnx_conversion import converted_graph
+    from st_ray.models.onnx_graph import OnnxGraph
+
+    return OnnxGraph(path or converted_graph(folder, options), options.threads)
+
+
+def choose_backend(folder: ModelFolder, gpu: bool, file_name: str | None = None) -> str:
+    """torch on a GPU and for static embeddings; on a CPU OpenVINO where it is installed, else torch.
+
+    An exported graph's name tells its backend.
+    """
+    if file_name is not None:
+        return "onnx" if file_name.endswith(".onnx") else "openvino"
     static = isinstance(folder.first, StaticEmbeddingSpec)
-    return "torch" if gpu or static or not _openvino_installed() else "openvino"
+    return "torch" if gpu or static or not is_installed("openvino") else "openvino"
 
 
-def check_openvino(folder: ModelFolder, dtype: str) -> None:
-    """Raise ConfigError where OpenVINO cannot run this model in this dtype."""
-    if not _openvino_installed():
-        raise ConfigError("the backend openvino is not installed", "pip install 'st-ray[cpu]', or use --backend torch")
+def check_backend(name: str, folder: ModelFolder, dtype: str, file_name: str | None = None) -> None:
+    """Raise ConfigError where there is no such backend here, or it cannot run this model or graph in this dtype."""
+    if name not in BACKENDS:
+        raise ConfigError(f"there is no backend {name!r}", f"use auto or one of {', '.join(BACKENDS)}")
+    if file_name is not None:
+        find_graph(folder.path, name, file_name)
+    if name == "torch":
+        return
+    package, extra, title = _PACKAGES[name]
+    if not is_installed(package):
+        raise ConfigError(
+            f"the backend {name} is not installed", f"pip install 'st-ray[{extra}]', or use --backend torch"
+        )
     if isinstance(folder.first, StaticEmbeddingSpec):
-        raise ConfigError(f"{folder.path} is a table of embeddings, nothing for OpenVINO", "use --backend torch")
-    if dtype == "float16":
-        raise ConfigError("OpenVINO does not compute in float16 on CPUs", "use --dtype bfloat16 or --backend torch")
-
-
-def _openvino_installed() -> bool:
-    return importlib.util.find_spec("openvino") is not None
+        raise ConfigError(f"{folder.path} is a table of embeddings, nothing for {title}", "use --backend torch")
+    if dtype not in _COMPUTED[name]:
+        raise ConfigError(
+            f"{title} does not compute in {dtype} on CPUs", f"use --dtype {_COMPUTED[name][-1]} or --backend torch"
+        )
 
 
 def _torch_has_gpu() -> bool:

@@ -27,6 +27,7 @@ class BiEncoder:
         folder: what the folder says of itself (modules, prompts, settings).
         device: where the model runs, as torch names it.
         truncate_dim: leading dimensions of an embedding that are kept; None for all.
+        load_options: how it was loaded.
     """
 
     def __init__(
@@ -41,29 +42,32 @@ class BiEncoder:
         truncate_dim: int | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        file_name: str | None = None,
     ) -> None:
         """Load the model.
 
         Args:
             model: whatever `resolve_model` takes: a folder, package:NAME, a URL, a hub id.
             device: cpu, cuda, cuda:1, …; None for the GPU where there is one.
-            backend: torch; openvino, for CPUs, which needs to be installed; auto for the faster one.
+            backend: torch; openvino or onnx, for CPUs, which need to be installed; auto for the faster one.
             dtype: arithmetic of the transformer, float32, bfloat16 or float16; embeddings are always float32.
             threads: of a CPU; None for the library's own number.
             max_seq_length: tokens a text is cut to; None for what the model states.
             truncate_dim: leading dimensions to keep; None for what the folder states.
             trust_remote_code: run code that lies in the model folder.
             allow_pickle: load pickled weights where there are no others.
+            file_name: of an exported graph in the folder, which the backend runs in place of the weights; None for the
+                weights, which the backends openvino and onnx convert on first use.
 
         Raises:
             ModelError: the folder is missing, damaged, or holds something that is not supported.
             ConfigError: an argument cannot be honoured.
         """
-        self.folder = read_model_folder(resolve_model(model))
+        self.folder = read_model_folder(resolve_model(model, file_name))
         self.truncate_dim = _checked_dim(truncate_dim if truncate_dim is not None else self.folder.truncate_dim)
         check_weights(self.folder, allow_pickle)
-        options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle)
-        self._backend = load_backend(backend, self.folder, options)
+        self.load_options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle, file_name)
+        self._backend = load_backend(backend, self.folder, self.load_options)
         self.device = self._backend.device
         self._trust_remote_code = trust_remote_code
         self._max_seq_length = max_seq_length

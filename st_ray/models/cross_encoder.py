@@ -29,6 +29,7 @@ class CrossEncoder:
         folder: what the model folder says of itself (labels, activation, prompts).
         device: where the model runs, as torch names it.
         num_labels: scores of a pair.
+        load_options: how it was loaded.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class CrossEncoder:
         dtype: str = "float32",
         threads: int | None = None,
         allow_pickle: bool = False,
+        file_name: str | None = None,
     ) -> None:
         """Load the model.
 
@@ -55,7 +57,7 @@ class CrossEncoder:
             prompts: prompt texts by name, in place of the model's own.
             default_prompt_name: which of them is used where none is asked for; None for the model's choice.
             trust_remote_code: run code that lies in the model folder.
-            backend: torch; openvino, for CPUs, which needs to be installed; auto for the faster one.
+            backend: torch; openvino or onnx, for CPUs, which need to be installed; auto for the faster one.
             num_labels: what the model must have; None for any number.
             max_length: tokens a pair is cut to; None for what the model states.
             activation_fn: from logits to scores, a function of torch tensors such as `torch.nn.Sigmoid()`, or the
@@ -64,12 +66,14 @@ class CrossEncoder:
             dtype: arithmetic of the transformer, float32, bfloat16 or float16; scores are always float32.
             threads: of a CPU; None for the library's own number.
             allow_pickle: load pickled weights where there are no others.
+            file_name: of an exported graph in the folder, which the backend runs in place of the weights; None for the
+                weights, which the backends openvino and onnx convert on first use.
 
         Raises:
             ModelError: the folder is missing, damaged, or holds no model with a classification head.
             ConfigError: an argument cannot be honoured.
         """
-        self.folder = read_pair_folder(resolve_model(model))
+        self.folder = read_pair_folder(resolve_model(model, file_name))
         self.num_labels = self.folder.labels
         if num_labels not in (None, self.num_labels):
             raise ConfigError(
@@ -85,8 +89,8 @@ class CrossEncoder:
         )
         self._max_length = max_length
         self._trust_remote_code = trust_remote_code
-        options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle)
-        self._backend = load_backend(backend, self.folder.model, options)
+        self.load_options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle, file_name)
+        self._backend = load_backend(backend, self.folder.model, self.load_options)
         self.device = self._backend.device
 
     @cached_property

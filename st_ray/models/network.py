@@ -8,22 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from st_ray.core.errors import ModelError
 from st_ray.models.bert_layers import rewrite_layers
 from st_ray.models.folder import ModelFolder
-from st_ray.models.heads import Normalize, load_head
 from st_ray.models.packed_linear import pack_linears
-from st_ray.models.pooling import Pooling
-from st_ray.models.specs import (
-    ClassifierSpec,
-    DenseSpec,
-    LayerNormSpec,
-    ModuleSpec,
-    NormalizeSpec,
-    PoolingSpec,
-    TransformerSpec,
-)
+from st_ray.models.specs import ClassifierSpec, PoolingSpec, TransformerSpec
 from st_ray.models.static import StaticEmbedding, load_static
+from st_ray.models.tail import Tail
 from st_ray.models.transformer import Classifier, Transformer, load_classifier, load_transformer
 
 
@@ -107,8 +97,7 @@ class SentenceNetwork(nn.Module):
             self.first = load_static(spec, allow_pickle)
         self.vocabulary = self.first.vocabulary
         self.first.to(device)
-        self._steps = [_step(spec, device, allow_pickle) for spec in folder.modules[1:]]
-        self.rest = nn.ModuleList(step.module for step in self._steps)
+        self.rest = Tail(folder.modules[1:], device, allow_pickle)
         self.eval()
 
     def embed(self, batch: TokenBatch) -> Tensor:
@@ -117,38 +106,8 @@ class SentenceNetwork(nn.Module):
             found = self.first(batch.ids, batch.mask, batch.type_ids)
         if isinstance(self.first, Classifier):
             return found
-        return self._finish({"token_embeddings": found}, batch.lengths, batch.prompt_length)
+        return self.rest(found, batch.lengths, batch.prompt_length)
 
     def embed_flat(self, flat: Tensor, starts: Tensor) -> Tensor:
         """Embeddings of tokens through a static table, float32 `[rows, d]`; see `StaticEmbedding.forward`."""
-        return self._finish({"sentence_embedding": self.first(flat, starts)}, starts, 0)
-
-    def _finish(self, features: dict[str, Tensor], lengths: Tensor, prompt_length: int) -> Tensor:
-        for step in self._steps:
-            value = features[step.reads]
-            if isinstance(step.module, Pooling):
-                features[step.writes] = step.module(value, lengths, prompt_length)
-            else:
-                features[step.writes] = step.module(value)
-        return features["sentence_embedding"]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A module behind the first one, and the features it reads and writes."""
-
-    module: nn.Module
-    reads: str = "sentence_embedding"
-    writes: str = "sentence_embedding"
-
-
-def _step(spec: ModuleSpec, device: torch.device, allow_pickle: bool) -> _Step:
-    if isinstance(spec, PoolingSpec):
-        return _Step(Pooling(spec.modes, spec.include_prompt), reads="token_embeddings")
-    if isinstance(spec, NormalizeSpec):
-        return _Step(Normalize(), spec.reads, spec.writes)
-    if isinstance(spec, DenseSpec):
-        return _Step(load_head(spec, allow_pickle).eval().to(device), spec.reads, spec.writes)
-    if isinstance(spec, LayerNormSpec):
-        return _Step(load_head(spec, allow_pickle).eval().to(device))
-    raise ModelError(f"{type(spec).__name__} cannot stand behind the first module")
+        return self.rest.of_sentences(self.first(flat, starts))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import openvino
 
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.openvino_conversion import converted_model
+from st_ray.models.openvino_graph import compiled_request
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 
 _BATCH_TOKENS = 1024
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVINOBackend:
@@ -29,16 +26,7 @@ class OpenVINOBackend:
         graph, self._facts = converted_model(folder, options)
         self.dimension = self._facts.dimension
         self.positions, self.vocabulary = self._facts.positions, self._facts.vocabulary
-        settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": _HINTS[options.dtype],
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            # Several actors share a machine: pinned, they would all choose the same cores.
-            "ENABLE_CPU_PINNING": False,
-        }
-        if options.threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = options.threads
-        self._request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+        self._request = compiled_request(graph, options)
 
     def embed(self, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
         """See `Backend.embed`."""

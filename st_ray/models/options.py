@@ -35,6 +35,7 @@ class LoadOptions:
         threads: of a CPU; None for the library's own number.
         trust_remote_code: run code that lies in the model folder.
         allow_pickle: load pickled weights where there are no others.
+        file_name: of an exported graph in the folder, which is run in place of the weights; None for the weights.
     """
 
     device: str | None = None
@@ -42,3 +43,4 @@ class LoadOptions:
     threads: int | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    file_name: str | None = None

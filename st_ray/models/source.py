@@ -35,12 +35,13 @@ _NOT_FROM_HUB = [
 _CHUNK = 1 << 20
 
 
-def resolve_model(model: str | Path) -> Path:
+def resolve_model(model: str | Path, graph: str | None = None) -> Path:
     """The local folder of `model`.
 
     Args:
         model: a folder; `package:NAME` for a folder inside an installed package; the URL of a folder (s3://…),
             which is fetched once per machine; or the id of a model on the Hugging Face hub.
+        graph: name of an exported graph that is fetched too. Others are not.
 
     Raises:
         ModelError: nothing is there, or it cannot be fetched.
@@ -49,7 +50,7 @@ def resolve_model(model: str | Path) -> Path:
     if name.startswith(PACKAGE):
         return _package_folder(name.removeprefix(PACKAGE))
     if "://" in name:
-        return _fetched_folder(name)
+        return _fetched_folder(name, graph)
     local = Path(name).expanduser()
     if local.is_dir():
         return local
@@ -57,7 +58,7 @@ def resolve_model(model: str | Path) -> Path:
         raise ModelError(f"{local} is a file, not a model folder", "give the folder that holds it")
     if isinstance(model, Path) or not _HUB_ID.fullmatch(name) or name.startswith("."):
         raise ModelError(f"there is no model folder at {local}", "check the path")
-    return _hub_folder(name)
+    return _hub_folder(name, graph)
 
 
 def hub_id(model: str) -> str | None:
@@ -123,13 +124,17 @@ def _package_folder(package: str) -> Path:
     raise ModelError(f"the package {package!r} holds no model folder ({root})", "check the package's name")
 
 
-def _fetched_folder(url: str) -> Path:
+def _fetched_folder(url: str, graph: str | None) -> Path:
     """A copy of the folder at `url` in this machine's cache, keyed by the URL and what is listed there."""
     fs, root = open_fs(url)
+
+    def wanted(name: PurePosixPath) -> bool:
+        return is_model_file(name) or (graph is not None and _is_of_graph(name, PurePosixPath(graph)))
+
     try:
         listing = fs.find(root, detail=True)
         names = {PurePosixPath(path).relative_to(root): path for path in listing}
-        files = {name.as_posix(): listing[names[name]] for name in sorted(names) if is_model_file(name)}
+        files = {name.as_posix(): listing[names[name]] for name in sorted(names) if wanted(name)}
         if not files:
             raise ModelError(f"there is no model folder at {url}", "check the URL; it must name the folder itself")
         return cached_folder("models", _listing_digest(url, files), lambda target: _fetch(fs, files, target))
@@ -140,6 +145,11 @@ def _fetched_folder(url: str) -> Path:
             f"cannot fetch the model from {url}: {type(error).__name__}: {error}",
             "check the URL, the credentials and the space in the cache folder ($ST_RAY_CACHE)",
         ) from error
+
+
+def _is_of_graph(file: PurePosixPath, graph: PurePosixPath) -> bool:
+    """Whether the file is that graph, or holds its weights."""
+    return file.name.startswith(graph.stem + ".") and file.parent.name in ("", graph.parent.name, *_OTHER_BACKENDS)
 
 
 def _listing_digest(url: str, files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -159,7 +169,7 @@ def _fetch(fs: Any, files: Mapping[str, Mapping[str, Any]], target: Path) -> Non
             raise OSError(f"{name} has {path.stat().st_size} bytes, expected {info['size']}")
 
 
-def _hub_folder(name: str) -> Path:
+def _hub_folder(name: str, graph: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     # A bare name means the organisation's own models, unless the hub has it without one.
@@ -170,6 +180,8 @@ def _hub_folder(name: str) -> Path:
             folder = Path(snapshot_download(repository, ignore_patterns=[*_NOT_FROM_HUB, "*.bin"]))
             if uses_pickle(folder):
                 snapshot_download(repository, allow_patterns=["*.bin", "*.bin.index.json"])
+            if graph is not None:
+                snapshot_download(repository, allow_patterns=[f"*{PurePosixPath(graph).stem}.*"])
         except Exception as error:  # offline, absent, forbidden: all say why
             reason = (str(error).strip() or "no reason given").splitlines()[0]
             problems.append(f"{repository}: {type(error).__name__}: {reason}")

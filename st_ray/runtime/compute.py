@@ -8,8 +8,9 @@ from typing import Any
 
 from st_ray.core.environment import cpu_has_bfloat16
 from st_ray.core.errors import ConfigError
-from st_ray.models.backend import check_openvino, choose_backend
+from st_ray.models.backend import ON_CPUS, check_backend, choose_backend
 from st_ray.models.folder import ModelFolder
+from st_ray.models.graph_files import find_graph, graph_digest
 from st_ray.models.specs import StaticEmbeddingSpec
 from st_ray.runtime.config import ModelConfig, ModelJobConfig
 from st_ray.runtime.resources import ActorPlan, Node, cluster_can_grow, cluster_nodes, plan_actors
@@ -20,10 +21,36 @@ _GPUS_WITHOUT_BFLOAT16 = {"K80", "P4", "P100", "V100", "T4"}
 
 @dataclass(frozen=True)
 class Compute:
-    """A backend and the dtype it computes in."""
+    """A backend and the dtype it computes in.
+
+    Attributes:
+        file_name: of the model folder's exported graph that it runs; None where it runs the folder's weights.
+        file_digest: of that graph's content.
+    """
 
     backend: str
     dtype: str
+    file_name: str | None = None
+    file_digest: str | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the results are what float32 gives."""
+        return self.dtype == "float32" and self.file_name is None
+
+    @property
+    def reference(self) -> Compute:
+        """What gives the results that others are measured by."""
+        return Compute(self.backend, "float32")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """For the lineage of what is computed so; the graph stands among the model's own settings."""
+        return {"backend": self.backend, "dtype": self.dtype}
+
+    def __str__(self) -> str:
+        graph = "" if self.file_name is None else f", {self.file_name}"
+        return f"{self.backend} in {self.dtype}{graph}"
 
 
 FLOAT32 = Compute("torch", "float32")
@@ -31,12 +58,19 @@ OWN = Compute("own", "float32")
 """An encoder of the caller's own."""
 
 
-def begun_compute(config: ModelConfig, lineage: Mapping[str, Any] | None) -> Compute | None:
-    """What the flags say, and where they say `auto` what the output was begun with; None where that leaves a gap."""
+def begun_compute(config: ModelConfig, folder: ModelFolder, lineage: Mapping[str, Any] | None) -> Compute | None:
+    """What the flags say, and where they say `auto` what the output was begun with; None where that leaves a gap.
+
+    Args:
+        lineage: of the output, where it was begun.
+
+    Raises:
+        ConfigError: it cannot be computed so.
+    """
     begun = lineage or {}
     backend = config.backend if config.backend != AUTO else begun.get("backend", AUTO)
     dtype = config.dtype if config.dtype != AUTO else begun.get("dtype", AUTO)
-    return None if AUTO in (backend, dtype) else Compute(backend, dtype)
+    return None if AUTO in (backend, dtype) else _checked(backend, dtype, folder, config.file_name)
 
 
 def choose_compute(config: ModelConfig, folder: ModelFolder, gpu: bool, nodes: Sequence[Node]) -> Compute:
@@ -49,16 +83,22 @@ def choose_compute(config: ModelConfig, folder: ModelFolder, gpu: bool, nodes: S
     Raises:
         ConfigError: the backend is not installed, cannot run this model in this dtype, or does not run on GPUs.
     """
-    backend = config.backend if config.backend != AUTO else choose_backend(folder, gpu)
-    if backend == "openvino" and gpu:
+    backend = config.backend if config.backend != AUTO else choose_backend(folder, gpu, config.file_name)
+    if backend in ON_CPUS and gpu:
         raise ConfigError(
-            "--backend openvino runs on CPUs, and the actors have GPUs", "use --backend torch, or --gpus-per-actor 0"
+            f"--backend {backend} runs on CPUs, and the actors have GPUs", "use --backend torch, or --gpus-per-actor 0"
         )
     static = isinstance(folder.first, StaticEmbeddingSpec)
-    dtype = config.dtype if config.dtype != AUTO else "float32" if static else _fastest_dtype(gpu, nodes)
-    if backend == "openvino":
-        check_openvino(folder, dtype)
-    return Compute(backend, dtype)
+    only_float32 = static or backend == "onnx"
+    dtype = config.dtype if config.dtype != AUTO else "float32" if only_float32 else _fastest_dtype(gpu, nodes)
+    return _checked(backend, dtype, folder, config.file_name)
+
+
+def _checked(backend: str, dtype: str, folder: ModelFolder, file_name: str | None) -> Compute:
+    check_backend(backend, folder, dtype, file_name)
+    if file_name is None:
+        return Compute(backend, dtype)
+    return Compute(backend, dtype, file_name, graph_digest(find_graph(folder.path, backend, file_name)))
 
 
 def has_bfloat16(gpu: bool, nodes: Sequence[Node]) -> bool:
@@ -74,7 +114,7 @@ def _fastest_dtype(gpu: bool, nodes: Sequence[Node]) -> str:
 
 def actors_for(config: ModelJobConfig, compute: Compute | None, shards: int, actor_bytes: int) -> ActorPlan:
     """The pool that the flags ask for on the running cluster (see `plan_actors`)."""
-    on_cpus = config.gpus_per_actor is None and "openvino" in (config.backend, compute.backend if compute else "")
+    on_cpus = config.gpus_per_actor is None and bool({config.backend, compute.backend if compute else ""} & ON_CPUS)
     return plan_actors(
         cluster_nodes(),
         shards=shards,

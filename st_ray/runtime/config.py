@@ -14,6 +14,10 @@ class Names(tuple[str, ...]):
 
 
 NO_NAMES = Names()
+LEAST_COSINE, LEAST_CORRELATION = 0.999, 0.99
+"""What results in fewer bits must reach beside those in float32, where no flag says it."""
+LEAST_OF_GRAPHS = 0.95
+"""The same of exported graphs, which may compute in int8 and were measured when they were made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +109,18 @@ class CorpusTextConfig:
 class ComputeConfig:
     """How transformers are run."""
 
-    backend: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the model. openvino converts it on first use, once a machine. auto: torch on GPUs; on CPUs openvino
-    where it is installed; or what the output was begun with."""
+    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
+    """What runs the model. openvino and onnx convert it on first use, once a machine. auto: torch on GPUs; on CPUs
+    openvino where it is installed; or what the output was begun with."""
+
+    file_name: str | None = None
+    """Exported graph of the model folder to run in place of its weights, such as model_qint8_avx512_vnni.onnx or
+    openvino_model_qint8_quantized.xml (see jobs.export_model); its name tells the backend. Unset: the weights."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Arithmetic of the transformer. auto: bfloat16 where the hardware has it (float16 on GPUs that lack it), else
-    float32; or what the output was begun with. float32 gives the numbers of Sentence Transformers' default."""
+    float32; or what the output was begun with. float32 gives the numbers of Sentence Transformers' default; onnx
+    computes in no other."""
 
     max_seq_length: int | None = None
     """Cut inputs to so many tokens. Unset: the model's own limit."""
@@ -125,9 +134,20 @@ class ComputeConfig:
     allow_pickle: bool = False
     """Load pickled weights (*.bin), which can run code when they are opened."""
 
+    def least_agreement(self, flag: str, usual: float) -> float:
+        """The value of --min-cosine or --min-correlation; unset, what is usual, or allowed of an exported graph."""
+        value: float | None = getattr(self, flag)
+        return value if value is not None else usual if self.file_name is None else LEAST_OF_GRAPHS
+
     def check_compute_flags(self) -> None:
         """Raise ConfigError for flags that make no sense."""
+        for flag in ("min_cosine", "min_correlation"):
+            least = getattr(self, flag, None)
+            if least is not None and not -1.0 <= least <= 1.0:
+                raise ConfigError(f"--{flag.replace('_', '-')} {least:g} must be between -1 and 1", "0.999 is high")
         require_at_least(self, 1, "max_seq_length", "batch_tokens")
+        if self.file_name is not None and self.backend == "torch":
+            raise ConfigError("--file-name names a graph, which --backend torch does not run", "leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True)

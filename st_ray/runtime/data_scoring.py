@@ -130,8 +130,7 @@ class DataScoring(ABC, Generic[Loader]):
             **reading_lineage(self._request.spec, self._config.on_bad_row),
             "shard_rows": self._config.shard_rows,
             **self._model.settings,
-            "backend": compute.backend,
-            "dtype": compute.dtype,
+            **compute.settings,
         }
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from st_ray.core.errors import ModelError
-from st_ray.models.backend import check_openvino
+from st_ray.models.backend import choose_backend
 from st_ray.models.folder import ModelFolder
+from st_ray.models.graph_files import find_graph, graph_digest
 from st_ray.models.source import model_digest, resolve_model
-from st_ray.runtime.compute import OWN, Compute, begun_compute, choose_compute
+from st_ray.runtime.compute import AUTO, OWN, Compute, begun_compute, choose_compute
 from st_ray.runtime.config import ModelConfig
 from st_ray.runtime.resources import Node
 
@@ -45,12 +46,7 @@ class ModelFacts(Generic[Loader]):
         Raises:
             ConfigError: it cannot be computed so.
         """
-        if self.folder is None:
-            return OWN
-        compute = begun_compute(config, begun)
-        if compute is not None and compute.backend == "openvino":
-            check_openvino(self.folder, compute.dtype)
-        return compute
+        return OWN if self.folder is None else begun_compute(config, self.folder, begun)
 
     def choose_compute(self, config: ModelConfig, gpu: bool, nodes: Sequence[Node]) -> Compute:
         """How it is computed on these machines (see `compute.choose_compute`)."""
@@ -65,19 +61,48 @@ class ModelFacts(Generic[Loader]):
         return changed
 
 
-def same_model(model: str, digest: str) -> Path:
-    """The local folder of `model`, fetched if this machine lacks it.
+def same_model(model: str, digest: str, graph: str | None = None) -> Path:
+    """The local folder of `model`, fetched if this machine lacks it, and its exported graph of that name.
 
     Raises:
         ModelError: it is not the one whose content has this digest.
     """
-    path = resolve_model(model)
+    path = resolve_model(model, graph)
     if model_digest(path) != digest:
         raise ModelError(
             f"{path} on {socket.gethostname()} is not the model that the driver sees under {model!r}",
             "give every machine the same model, for instance by an s3:// folder",
         )
     return path
+
+
+def graph_settings(path: Path, folder: ModelFolder, config: ModelConfig) -> dict[str, str]:
+    """What of the settings identifies the exported graph that the flags name; nothing where they name none.
+
+    Raises:
+        ConfigError: the model folder `path` has no such graph.
+    """
+    name = config.file_name
+    if name is None:
+        return {}
+    backend = config.backend if config.backend != AUTO else choose_backend(folder, gpu=False, file_name=name)
+    found = find_graph(path, backend, name)
+    return {"graph": f"{found.name} {graph_digest(found)}"}
+
+
+def graph_options(path: Path, compute: Compute) -> dict[str, Any]:
+    """How a `BiEncoder` or a `CrossEncoder` of the model folder `path` computes so.
+
+    Raises:
+        ModelError: the folder has not the graph that the driver sees.
+    """
+    name = compute.file_name
+    if name is not None and graph_digest(find_graph(path, compute.backend, name)) != compute.file_digest:
+        raise ModelError(
+            f"{name} in {path} on {socket.gethostname()} is not the graph that the driver sees",
+            "give every machine the same model, for instance by an s3:// folder",
+        )
+    return {"backend": compute.backend, "dtype": compute.dtype, "file_name": name}
 
 
 def actor_bytes(path: Path) -> int:

@@ -175,8 +175,8 @@ def test_arguments_that_cannot_be_honoured(tiny: Path, model: BiEncoder) -> None
         model.encode(["the cat"], prompt_name="nope")
     with pytest.raises(ConfigError, match="no precision 'int4'"):
         model.encode(["the cat"], precision="int4")
-    with pytest.raises(ConfigError, match="no backend 'onnx'"):
-        BiEncoder(tiny, device="cpu", backend="onnx")
+    with pytest.raises(ConfigError, match="no backend 'tvm'"):
+        BiEncoder(tiny, device="cpu", backend="tvm")
     with pytest.raises(ConfigError, match="batch_tokens is 0"):
         model.encode(["the cat"], batch_tokens=0)
     with pytest.raises(InputError, match="text 1 is int"):

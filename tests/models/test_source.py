@@ -147,6 +147,20 @@ def test_what_training_left_in_an_s3_folder_is_not_fetched(s3: str, tiny: Path, 
     assert model_digest(first) == model_digest(tiny)
 
 
+def test_a_graph_in_an_s3_folder_is_fetched_where_it_is_named(s3: str, tiny: Path, cache: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(tiny, tmp_path / "exported")
+    files = ("onnx/model.onnx", "onnx/model_O3.onnx", "onnx/model_O3.onnx_data", "openvino/openvino_model.xml")
+    for name in (*files, "openvino/openvino_model.bin"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(b"x")
+    url = upload(source, f"{s3}/with-graphs")
+    assert not list(resolve_model(url).rglob("*.onnx"))
+    one, other = (resolve_model(url, name) for name in ("model_O3.onnx", "openvino/openvino_model.xml"))
+    assert sorted(path.name for path in (one / "onnx").iterdir()) == ["model_O3.onnx", "model_O3.onnx_data"]
+    assert sorted(path.suffix for path in (other / "openvino").iterdir()) == [".bin", ".xml"]
+    assert model_digest(one) == model_digest(other) == model_digest(tiny)
+
+
 def test_changed_s3_folder_is_fetched_again(s3: str, tiny: Path, cache: Path) -> None:
     url = upload(tiny, f"{s3}/changed")
     first = resolve_model(url)

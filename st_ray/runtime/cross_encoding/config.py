@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from st_ray.core.errors import ConfigError
 from st_ray.runtime.config import ModelJobConfig
 
 
@@ -21,9 +20,9 @@ class CrossEncoderConfig(ModelJobConfig):
     """Name of one of the model's prompts, put before the first text of a pair. Unset: the model's own choice, most
     often none."""
 
-    min_correlation: float = 0.99
+    min_correlation: float | None = None
     """Unless it computes in float32, every actor measures how its scores of a sample of pairs rank beside those in
-    float32 (Spearman); below this it stops before anything is committed."""
+    float32 (Spearman); below this it stops before anything is committed. Unset: 0.99; 0.95 with --file-name."""
 
     seed: int = 0
     """Of everything that is drawn at random, such as the sample of pairs that --min-correlation is measured on."""
@@ -31,5 +30,3 @@ class CrossEncoderConfig(ModelJobConfig):
     def check_cross_encoder_flags(self) -> None:
         """Raise ConfigError for flags that make no sense."""
         self.check_model_flags()
-        if not -1.0 <= self.min_correlation <= 1.0:
-            raise ConfigError(f"--min-correlation {self.min_correlation:g} must be between -1 and 1", "0.99 is usual")

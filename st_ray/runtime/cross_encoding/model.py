@@ -13,7 +13,7 @@ from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.compute import FLOAT32, Compute
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, ScorerLoader
-from st_ray.runtime.model_facts import ModelFacts, actor_bytes, same_model
+from st_ray.runtime.model_facts import ModelFacts, actor_bytes, graph_options, graph_settings, same_model
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class CrossEncoderLoader:
         """
         from st_ray.models.cross_encoder import CrossEncoder
 
+        path = same_model(self.model, self.digest, self.compute.file_name)
         return CrossEncoder(
-            same_model(self.model, self.digest),
-            backend=self.compute.backend,
-            dtype=self.compute.dtype,
+            path,
+            **graph_options(path, self.compute),
             threads=threads,
             max_length=self.max_seq_length,
             activation_fn=self.activation,
@@ -63,7 +63,7 @@ def inspect_cross_encoder(config: CrossEncoderConfig, model: str) -> tuple[Model
         ModelError: the folder is missing or damaged, or holds no cross-encoder.
         ConfigError: the model has no prompt of that name.
     """
-    path = resolve_model(model)
+    path = resolve_model(model, config.file_name)
     folder = read_pair_folder(path)
     check_weights(folder.model, config.allow_pickle)
     digest = model_digest(path)
@@ -78,7 +78,7 @@ def inspect_cross_encoder(config: CrossEncoderConfig, model: str) -> tuple[Model
         allow_pickle=config.allow_pickle,
     )
     about = {"cross_encoder": model, "activation": activation.rpartition(".")[2]}
-    settings = _settings(config, digest, activation, prompt)
+    settings = {**_settings(config, digest, activation, prompt), **graph_settings(path, folder.model, config)}
     return ModelFacts(loader, prompt, settings, about, folder.model, actor_bytes(path)), folder.labels
 
 

@@ -13,6 +13,7 @@ import ray
 from st_ray.models.pair_tokenizer import TokenizedPairs
 from st_ray.runtime import pipeline
 from st_ray.runtime.compute import Compute
+from st_ray.runtime.config import LEAST_CORRELATION
 from st_ray.runtime.corpus import Corpus, describe_shard
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.runtime.cross_encoding.reference import make_pair_reference, measure_correlation
@@ -66,8 +67,10 @@ class Scoring:
         """
         actors, config = self.actors, self.config
         measure = None
-        if self.compute.dtype != "float32":
-            measure = functools.partial(_measure, self._reference(some), config.min_correlation)
+        if not self.compute.exact:
+            measure = functools.partial(
+                _measure, self._reference(some), config.least_agreement("min_correlation", LEAST_CORRELATION)
+            )
         make = functools.partial(
             ScorePairs, self.loader, actors.threads, config.batch_tokens, self.meter.client(), measure
         )
@@ -101,7 +104,7 @@ class Scoring:
     def _reference(self, some: Any) -> Any:
         """A Ray object that will be the `PairReference`; it holds no CPU, so that it never waits for one."""
         task = ray.remote(make_pair_reference).options(num_cpus=0)
-        return task.remote(self.model.loader_for(Compute(self.compute.backend, "float32")), some, self.config.seed)
+        return task.remote(self.model.loader_for(self.compute.reference), some, self.config.seed)
 
 
 def scoring_figures(

@@ -21,9 +21,9 @@ class EncodeConfig(TextConfig, ModelJobConfig):
     """Bi-encoder: a folder as Sentence Transformers writes it, a plain transformers folder (mean pooling), a hub id,
     an s3:// folder, or package:NAME for a model inside an installed Python package."""
 
-    min_cosine: float = 0.999
+    min_cosine: float | None = None
     """Every actor measures its embeddings of a sample of the corpus by their cosine to those in float32, unless it
-    computes in float32; below this it stops before anything is committed."""
+    computes in float32; below this it stops before anything is committed. Unset: 0.999; 0.95 with --file-name."""
 
     precision: Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"] = "float32"
     """What is stored: floats, int8 or uint8 steps between the least and the greatest value that a sample has in each
@@ -65,8 +65,6 @@ class EncodeConfig(TextConfig, ModelJobConfig):
             raise ConfigError("--input names no file", "give at least one file, folder or glob")
         require_at_least(self, 1, "shard_rows", "truncate_dim")
         self.check_model_flags()
-        if not -1.0 <= self.min_cosine <= 1.0:
-            raise ConfigError(f"--min-cosine {self.min_cosine:g} must be between -1 and 1", "0.999 is the default")
         if self.price_per_hour is not None and self.price_per_hour < 0:
             raise ConfigError(f"--price-per-hour {self.price_per_hour:g} is negative", "give a price, or leave it out")
         if self.reuse is not None and self.reuse.rstrip("/") == self.output.rstrip("/"):

@@ -12,6 +12,7 @@ import ray
 from st_ray.runtime import pipeline
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.compute import Compute, actors_for
+from st_ray.runtime.config import LEAST_COSINE
 from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, reading_lineage, stamps_digest
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model, inspect_model
@@ -131,7 +132,7 @@ def _lineage(
 
 def _made_by(model: ModelFacts[EncoderLoader], compute: Compute) -> Lineage:
     """What makes an embedding out of a text."""
-    return {**model.settings, "backend": compute.backend, "dtype": compute.dtype}
+    return {**model.settings, **compute.settings}
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class _Run:
     def reference(self, size: SampleSize) -> Any:
         """A Ray object that will be the `Reference`; it holds no CPU, so that it never waits for one."""
         task = ray.remote(make_reference).options(num_cpus=0)
-        loader = self.model.loader_for(Compute(self.compute.backend, "float32"))
+        loader = self.model.loader_for(self.compute.reference)
         corpus = self.corpus
         return task.remote(loader, corpus.shards, corpus.spec, self.model.prompt, self.config.seed, size)
 
@@ -181,8 +182,10 @@ class _Run:
         loader = self.model.loader_for(self.compute)
         read = ReadAndTokenize(loader, corpus.spec, self.model.prompt, config.on_bad_row, config.keep_text, old)
         measure = None
-        if self.compute.dtype != "float32":
-            measure = functools.partial(_measure, self.reference(FOR_COSINE), config.min_cosine)
+        if not self.compute.exact:
+            measure = functools.partial(
+                _measure, self.reference(FOR_COSINE), config.least_agreement("min_cosine", LEAST_COSINE)
+            )
         make_encoder = functools.partial(
             Encode, loader, actors.threads, config.normalize, config.batch_tokens, meter.client(), measure
         )

@@ -10,7 +10,7 @@ from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.compute import FLOAT32, Compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, Tokenizer
-from st_ray.runtime.model_facts import ModelFacts, actor_bytes, same_model
+from st_ray.runtime.model_facts import ModelFacts, actor_bytes, graph_options, graph_settings, same_model
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class ModelLoader:
         """
         from st_ray.models.bi_encoder import BiEncoder
 
+        path = same_model(self.model, self.digest, self.compute.file_name)
         return BiEncoder(
-            same_model(self.model, self.digest),
-            backend=self.compute.backend,
-            dtype=self.compute.dtype,
+            path,
+            **graph_options(path, self.compute),
             threads=threads,
             max_seq_length=self.max_seq_length,
             truncate_dim=self.truncate_dim,
@@ -59,7 +59,7 @@ def inspect_model(config: EncodeConfig) -> ModelFacts[EncoderLoader]:
         ModelError: the folder is missing, damaged, or holds a module that is not supported.
         ConfigError: the model has no prompt of that name.
     """
-    path = resolve_model(config.model)
+    path = resolve_model(config.model, config.file_name)
     folder = read_model_folder(path)
     check_weights(folder, allow_pickle=config.allow_pickle)
     digest = model_digest(path)
@@ -73,7 +73,8 @@ def inspect_model(config: EncodeConfig) -> ModelFacts[EncoderLoader]:
         allow_pickle=config.allow_pickle,
     )
     about = {"model": config.model, "similarity": folder.similarity_fn_name}
-    return ModelFacts(loader, prompt, _settings(config, digest, prompt), about, folder, actor_bytes(path))
+    settings = {**_settings(config, digest, prompt), **graph_settings(path, folder, config)}
+    return ModelFacts(loader, prompt, settings, about, folder, actor_bytes(path))
 
 
 def injected_model(config: EncodeConfig, loader: EncoderLoader) -> ModelFacts[EncoderLoader]:

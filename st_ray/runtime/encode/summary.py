@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from st_ray.core.summary import actors_line, human_bytes, human_seconds, render_summary, start_up_line
+from st_ray.core.summary import actors_line, computed, human_bytes, human_seconds, render_summary, start_up_line
 from st_ray.runtime.encode.plan import EncodePlan
 from st_ray.runtime.result import JobResult
 
@@ -15,7 +15,7 @@ def encode_summary(result: JobResult, imports: float = 0.0) -> str:
     lines = {
         "rows": f"{manifest.rows:,} in {len(manifest.entries):,} shards, {human_bytes(manifest.total_bytes)}",
         "embedding": f"{manifest.lineage['precision']}[{manifest.about['dimension']:g}]",
-        "model": f"{manifest.about['model']}, {manifest.lineage['backend']} in {manifest.lineage['dtype']}",
+        "model": f"{manifest.about['model']}, {computed(manifest.lineage)}",
     }
     cosine = manifest.about["min_cosine_to_float32"]
     if cosine is not None:
@@ -57,7 +57,7 @@ def plan_summary(plan: EncodePlan) -> str:
         "tokens": f"{plan.tokens:,.0f}, by a sample of {len(lengths):,} texts",
         "of a text": f"{lengths.mean() if len(lengths) else 0:.1f} on average; 5 % have up to {low:.0f}, half up to "
         f"{middle:.0f}, 95 % up to {high:.0f}, the longest {lengths.max(initial=0)}",
-        "model": f"{plan.compute.backend} in {plan.compute.dtype}",
+        "model": str(plan.compute),
         "measured": f"{plan.rate:,.0f} tokens/s an actor of {plan.threads} threads, {len(plan.probes)} at once",
         "estimate": f"{human_seconds(plan.seconds)} with {plan.actors} actors",
     }

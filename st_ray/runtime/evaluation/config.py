@@ -156,9 +156,9 @@ class EvaluateSimilarityConfig(DataConfig):
     truncate_dim: int | None = None
     """Keep the first so many dimensions (Matryoshka models)."""
 
-    min_cosine: float = 0.999
+    min_cosine: float | None = None
     """Every actor measures its embeddings of a sample of the texts by their cosine to those in float32, unless it
-    computes in float32; below this it stops before anything is committed."""
+    computes in float32; below this it stops before anything is committed. Unset: 0.999; 0.95 with --file-name."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for flags that make no sense."""
@@ -167,6 +167,4 @@ class EvaluateSimilarityConfig(DataConfig):
         self.check_model_flags()
         if not self.data:
             raise ConfigError("--data names no file", "give at least one file, folder or glob")
-        if not -1.0 <= self.min_cosine <= 1.0:
-            raise ConfigError(f"--min-cosine {self.min_cosine:g} must be between -1 and 1", "0.999 is the default")
         self.labelled_spec("number")

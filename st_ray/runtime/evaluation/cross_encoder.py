@@ -8,6 +8,7 @@ from typing import Any
 
 from st_ray.core.errors import ConfigError
 from st_ray.core.page import report_page
+from st_ray.core.summary import computed
 from st_ray.evaluation.report import Findings, csv_row, find_intervals, finite, sections
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.cross_encoding.steps import ScorerLoader
@@ -127,6 +128,7 @@ def _about(config: EvaluateCrossEncoderConfig, store: ScoreStore, findings: Find
         "activation": made.about["activation"],
         "backend": made.lineage["backend"],
         "dtype": made.lineage["dtype"],
+        "graph": made.lineage.get("graph"),
         "min_rank_correlation_to_float32": made.about["min_rank_correlation_to_float32"],
         "data": made.about["data"],
         "scores": store.folder,
@@ -142,7 +144,7 @@ def _title(config: EvaluateCrossEncoderConfig) -> str:
 def _facts(config: EvaluateCrossEncoderConfig, about: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "model": f"{about['cross_encoder']}, {about['activation']} of its logits",
-        "computed": f"{about['backend']} in {about['dtype']}",
+        "computed": computed(about),
         "data": ", ".join(about["data"]),
         "pairs": f"{about['pairs']:,}",
     }

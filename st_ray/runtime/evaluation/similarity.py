@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from st_ray.core.page import report_page
+from st_ray.core.summary import computed
 from st_ray.evaluation.report import Findings, csv_row, figure_table, find_intervals, finite, sections
 from st_ray.evaluation.score_judges import Correlation
 from st_ray.runtime.clock import Laps
@@ -87,6 +88,7 @@ def _about(config: EvaluateSimilarityConfig, store: ScoreStore, findings: dict[s
         "model": made.about["model"],
         "backend": made.lineage["backend"],
         "dtype": made.lineage["dtype"],
+        "graph": made.lineage.get("graph"),
         "min_cosine_to_float32": made.about["min_cosine_to_float32"],
         "data": made.about["data"],
         "scores": store.folder,
@@ -98,7 +100,7 @@ def _about(config: EvaluateSimilarityConfig, store: ScoreStore, findings: dict[s
 def _page(config: EvaluateSimilarityConfig, about: dict[str, Any], findings: dict[str, Findings]) -> bytes:
     facts = {
         "model": about["model"],
-        "computed": f"{about['backend']} in {about['dtype']}",
+        "computed": computed(about),
         "data": ", ".join(about["data"]),
         "pairs": f"{about['pairs']:,}",
     }

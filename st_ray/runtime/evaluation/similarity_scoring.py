@@ -16,7 +16,7 @@ from st_ray.core.errors import ShardError
 from st_ray.models.tokens import TokenizedTexts
 from st_ray.runtime import pipeline
 from st_ray.runtime.compute import Compute
-from st_ray.runtime.config import ModelConfig
+from st_ray.runtime.config import LEAST_COSINE, ModelConfig
 from st_ray.runtime.corpus import Corpus, describe_shard
 from st_ray.runtime.data_scoring import PAIRS_OF_A_SHARD, DataScoring
 from st_ray.runtime.encode.config import EncodeConfig
@@ -140,11 +140,11 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
         loader = model.loader_for(compute)
         read = ReadTexts(loader, LabelledSource(corpus.spec, flags.on_bad_row, of_documents=False), model.prompt)
         measure = None
-        if compute.dtype != "float32":
+        if not compute.exact:
             task = ray.remote(make_reference).options(num_cpus=0)  # it must never wait for a CPU
-            exact = model.loader_for(Compute(compute.backend, "float32"))
+            exact = model.loader_for(compute.reference)
             reference = task.remote(exact, corpus.shards, corpus.spec, model.prompt, flags.seed, FOR_COSINE)
-            measure = functools.partial(_measure, reference, flags.min_cosine)
+            measure = functools.partial(_measure, reference, flags.least_agreement("min_cosine", LEAST_COSINE))
         make = functools.partial(Compare, loader, actors.threads, flags.batch_tokens, meter.client(), measure)
 
         return Stage(

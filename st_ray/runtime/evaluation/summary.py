@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from st_ray.core.summary import render_summary, scored_lines
+from st_ray.core.summary import computed, render_summary, scored_lines
 from st_ray.runtime.evaluation.output import PAGE, REPORT
 from st_ray.runtime.evaluation.similarity_scoring import SIMILARITIES
 from st_ray.runtime.result import JobResult
@@ -17,9 +17,7 @@ def evaluate_cross_encoder_summary(result: JobResult) -> str:
     manifest, about = result.manifest, result.manifest.about
     lines = {name.replace("_", " "): _figure(about, name, gap="  ") for name in about["figures"]}
     lines |= {"pairs": _pairs(about), **counted_lines(about)}
-    lines["model"] = (
-        f"{about['cross_encoder']}, {about['backend']} in {about['dtype']}, {about['activation']} of logits"
-    )
+    lines["model"] = f"{about['cross_encoder']}, {computed(about)}, {about['activation']} of logits"
     if about["min_rank_correlation_to_float32"] is not None:
         least = about["min_rank_correlation_to_float32"]
         lines["correlation"] = f"{least:.5f} at least, of ranks with those in float32, over a sample"
@@ -41,7 +39,7 @@ def evaluate_similarity_summary(result: JobResult) -> str:
         name: ", ".join(f"{kind.capitalize()} {_figure(about, f'{kind}_{name}')}" for kind in ("pearson", "spearman"))
         for name in SIMILARITIES
     }
-    lines |= {"pairs": _pairs(about), "model": f"{about['model']}, {about['backend']} in {about['dtype']}"}
+    lines |= {"pairs": _pairs(about), "model": f"{about['model']}, {computed(about)}"}
     if about["min_cosine_to_float32"] is not None:
         lines["cosine"] = f"{about['min_cosine_to_float32']:.5f} at least, to embeddings in float32, over a sample"
     lines |= _left_out(about)

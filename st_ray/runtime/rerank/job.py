@@ -136,8 +136,7 @@ def _lineage(
     return {
         **pairs,
         **model.settings,
-        "backend": compute.backend,
-        "dtype": compute.dtype,
+        **compute.settings,
         "top_k": config.top_k,
         "keep_retrieval_score": config.keep_retrieval_score,
         "format": config.format,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
+from st_ray.core.summary import actors_line, computed, human_seconds, render_summary, start_up_line
 from st_ray.runtime.result import JobResult
 
 
@@ -14,7 +14,7 @@ def rerank_summary(result: JobResult) -> str:
     lines = {
         "pairs": f"{about['pairs']:,} of {about['queries']:,} queries, from {about['reranked']}",
         "hits": f"{manifest.rows:,} in {len(manifest.entries):,} shards{kept}, {about['format']}",
-        "model": f"{about['cross_encoder']}, {lineage['backend']} in {lineage['dtype']}",
+        "model": f"{about['cross_encoder']}, {computed(lineage)}",
         "scores": about["scores"],
     }
     correlation = about["min_rank_correlation_to_float32"]

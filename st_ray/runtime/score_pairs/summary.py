@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from st_ray.core.summary import render_summary, scored_lines
+from st_ray.core.summary import computed, render_summary, scored_lines
 from st_ray.runtime.result import JobResult
 from st_ray.store.output import REJECTS
 
@@ -22,7 +22,7 @@ def score_pairs_summary(result: JobResult) -> str:
     if about["scores"] is not None:
         least, mean, greatest = (about["scores"][name] for name in ("min", "mean", "max"))
         lines["scores"] = f"{least:.4f} to {greatest:.4f}, {mean:.4f} on average; {about['activation']} of logits"
-    lines["model"] = f"{about['cross_encoder']}, {manifest.lineage['backend']} in {manifest.lineage['dtype']}"
+    lines["model"] = f"{about['cross_encoder']}, {computed(manifest.lineage)}"
     if about["min_rank_correlation_to_float32"] is not None:
         correlation = about["min_rank_correlation_to_float32"]
         lines["correlation"] = f"{correlation:.5f} at least, of ranks with those in float32, over a sample"

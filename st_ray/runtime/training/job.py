@@ -13,6 +13,7 @@ from st_ray.core.errors import ConfigError, ResourceError, ShardError, StRayErro
 from st_ray.core.summary import human_seconds
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import ELAPSED, Meter
+from st_ray.runtime.model_output import TRAINING, ModelOutput
 from st_ray.runtime.progress import Progress
 from st_ray.runtime.resources import cluster_can_grow, cluster_nodes
 from st_ray.runtime.result import JobResult
@@ -21,7 +22,7 @@ from st_ray.runtime.training.base import BaseModel, CrossEncoderBase, base_model
 from st_ray.runtime.training.config import TrainConfig
 from st_ray.runtime.training.data import TrainData, train_data
 from st_ray.runtime.training.machines import Machines, choose_dtype, plan_machines
-from st_ray.runtime.training.output import MODEL, TRAINING, ModelOutput, write_card, write_report
+from st_ray.runtime.training.output import MODEL, write_card, write_report
 from st_ray.runtime.training.prepare import PreparedExamples
 from st_ray.runtime.training.worker import Evaluation, TrainTask, train_worker
 from st_ray.store import fs
@@ -52,7 +53,7 @@ def train_model(config: TrainConfig, session: ExitStack | None = None) -> JobRes
     laps = Laps()
     if not is_installed("tensorboardX"):
         raise ResourceError("training needs packages that are not installed", "pip install 'st-ray[train]'")
-    output = ModelOutput(config.output)
+    output = ModelOutput(config.output, MODEL)
     output.check_usable()
     base = base_model(config)
     data = train_data(config, base, fs.join(output.folder, STAGING))

@@ -18,33 +18,18 @@ from typing import Any
 from st_ray.core.page import Section, report_page
 from st_ray.core.summary import human_seconds
 from st_ray.models.source import hub_id
+from st_ray.runtime.model_output import TRAINING
 from st_ray.runtime.training.base import BaseModel, CrossEncoderBase
 from st_ray.runtime.training.config import TrainConfig
 from st_ray.runtime.training.curves import loss_curve, metric_curve, rate_curve
 from st_ray.store import fs
-from st_ray.store.output import OutputFolder
 from st_ray.training.card import CardFacts, model_card
 from st_ray.training.history import Record
 
 MODEL = "trained model"
-TRAINING = "training"
-"""Folder of the output for everything that is no part of the model."""
 REPORT = "report.html"
 EVENTS = "events"
 HISTORY = "history.jsonl"
-
-
-class ModelOutput(OutputFolder):
-    """The output's folder: once it is begun by a job of this kind, all in it is the job's."""
-
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder, MODEL)
-
-    def clear(self) -> None:
-        """Remove what an earlier run left; see `OutputFolder.clear`."""
-        if self.begun_lineage() is not None:
-            self._own |= {name for name in self._names() if not name.startswith(".")}
-        super().clear()
 
 
 def write_report(config: TrainConfig, folder: str, about: Mapping[str, Any], history: list[Record]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from st_ray.core.summary import human_seconds, render_summary
+from st_ray.runtime.model_output import TRAINING
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.training.output import REPORT, TRAINING
+from st_ray.runtime.training.output import REPORT
 from st_ray.store import fs
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_ray.runtime.meter import MeterClient
+from st_ray.runtime.model_output import TRAINING
 from st_ray.runtime.training.base import BaseModel
 from st_ray.runtime.training.evaluators import Evaluator, Measured, evaluator_for
-from st_ray.runtime.training.output import EVENTS, HISTORY, TRAINING
+from st_ray.runtime.training.output import EVENTS, HISTORY
 from st_ray.store import fs
 from st_ray.training.settings import Settings
 

@@ -140,18 +140,22 @@ class MineHardNegativesConfig(ComputeConfig, JobConfig):
     target_recall: float = 0.95
     """Of the index: share of the true nearest neighbours that it is to find."""
 
+    cross_encoder_file_name: str | None = None
+    """Exported graph of the cross-encoder's folder to run in place of its weights; --file-name is the bi-encoder's."""
+
     cross_encoder_max_seq_length: int | None = None
     """Cut the cross-encoder's pairs to so many tokens. Unset: its own limit; --max-seq-length is the bi-encoder's."""
 
     activation: Literal["model", "sigmoid", "identity"] = "model"
     """What makes scores of the cross-encoder's logits. model: what it names itself, else a sigmoid."""
 
-    min_cosine: float = 0.999
+    min_cosine: float | None = None
     """Unless they compute in float32, actors measure embeddings of a sample by their cosine to those in float32; below
-    this they stop before anything is committed."""
+    this they stop before anything is committed. Unset: 0.999; 0.95 with --file-name."""
 
-    min_correlation: float = 0.99
-    """The same for the cross-encoder's scores, by rank correlation (Spearman)."""
+    min_correlation: float | None = None
+    """The same for the cross-encoder's scores, by rank correlation (Spearman). Unset: 0.99; 0.95 with
+    --cross-encoder-file-name."""
 
     shard_rows: int = 50_000
     """Texts of a shard, the unit of work, commit and retry; and pairs, about, of a part of the result. The negatives do

@@ -123,6 +123,7 @@ class Rescoring:
         return {
             **{field.name: getattr(config, field.name) for field in fields(ComputeConfig)},
             **{name: getattr(config, name) for name in MACHINES},
+            "file_name": config.cross_encoder_file_name,
             "max_seq_length": config.cross_encoder_max_seq_length,
             "activation": config.activation,
             "min_correlation": config.min_correlation,

@@ -1,0 +1,26 @@
+"""`python -m jobs.export_model`: a model folder with a graph for ONNX Runtime or OpenVINO beside its weights."""
+
+from __future__ import annotations
+
+from jobs._cli import run_job
+from st_ray.runtime.export.config import ExportConfig
+
+
+def main() -> None:
+    """Entry point."""
+    run_job(ExportConfig, _run)
+
+
+def _run(config: ExportConfig) -> str:
+    """Do it, and return where the result lies."""
+    # torch and the exporters load after the flags are known to be good.
+    from st_ray.runtime.export.job import export_model
+    from st_ray.runtime.export.summary import export_summary
+
+    result = export_model(config)
+    print(export_summary(result), flush=True)
+    return result.folder
+
+
+if __name__ == "__main__":
+    main()

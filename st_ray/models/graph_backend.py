@@ -1,0 +1,111 @@
+"""Models whose transformer is an exported graph, run by ONNX Runtime or OpenVINO; what follows it runs in torch."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from st_ray.core.errors import ModelError
+from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
+from st_ray.models.folder import ModelFolder
+from st_ray.models.graph_files import IDS, MASK, TYPES
+from st_ray.models.options import EmbedOptions, LoadOptions, Progress
+from st_ray.models.specs import ClassifierSpec, TransformerSpec
+from st_ray.models.tail import Tail
+from st_ray.models.transformer import model_limits
+
+_BATCH_TOKENS = 1024
+# Tokens of the text that tries a graph out.
+_PROBE = 8
+
+
+class Graph(Protocol):
+    """A compiled graph with the inputs that transformers gives a model: int64 `[rows, length]`.
+
+    Attributes:
+        inputs: names of those it takes.
+    """
+
+    inputs: frozenset[str]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Its first output, float32: the last hidden state `[rows, length, hidden]`, or logits `[rows, labels]`."""
+
+
+class GraphBackend:
+    """A `Backend` on a CPU."""
+
+    device = "cpu"
+
+    def __init__(self, folder: ModelFolder, options: LoadOptions, graph: Graph) -> None:
+        """See `load_backend`.
+
+        Raises:
+            ModelError: the graph is not one of this folder's model.
+        """
+        spec = folder.first
+        if not isinstance(spec, TransformerSpec):
+            raise ModelError(f"{folder.path} is a table of embeddings, nothing for a graph", "use --backend torch")
+        self._graph, self._path, self._threads = graph, folder.path, options.threads
+        self.positions, self.vocabulary, self._padding_id = model_limits(spec, options.trust_remote_code)
+        self._tail = None
+        if not isinstance(spec, ClassifierSpec):
+            self._tail = Tail(folder.modules[1:], torch.device("cpu"), options.allow_pickle).eval()
+        self.dimension = self._probed_dimension(spec)
+
+    def embed(self, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
+        """See `Backend.embed`."""
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # see TorchBackend.embed
+        out = np.empty((len(tokens), options.dimension), np.float32)
+        budget = options.batch_tokens or _BATCH_TOKENS
+        for batch in padded_batches(tokens, budget, self._padding_id, options.batch_rows):
+            out[batch.rows] = self._embed(batch, tokens.prompt_length)[:, : options.dimension]
+            if on_batch is not None:
+                on_batch(len(batch.rows), int(batch.lengths.sum()))
+        if options.normalize:
+            out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return out
+
+    @torch.inference_mode()
+    def _embed(self, batch: PaddedBatch, prompt_length: int) -> np.ndarray:
+        found = self._graph.run(self._inputs(batch))
+        if self._tail is None:
+            return found
+        embeddings: np.ndarray = self._tail(
+            torch.from_numpy(found), torch.from_numpy(batch.lengths), prompt_length
+        ).numpy()
+        return embeddings
+
+    def _inputs(self, batch: PaddedBatch) -> dict[str, np.ndarray]:
+        inputs = {IDS: batch.ids, MASK: np.ones_like(batch.ids) if batch.mask is None else batch.mask}
+        if TYPES in self._graph.inputs:
+            inputs[TYPES] = np.zeros_like(batch.ids) if batch.type_ids is None else batch.type_ids
+        return inputs
+
+    def _probed_dimension(self, spec: TransformerSpec) -> int:
+        ids = np.full((1, _PROBE), self._padding_id, np.int64)
+        batch = PaddedBatch(np.zeros(1, np.int64), ids, np.full(1, _PROBE, np.int64), None, None)
+        unknown = self._graph.inputs - {IDS, MASK, TYPES}
+        if unknown or not {IDS, MASK} <= self._graph.inputs:
+            raise ModelError(
+                f"the graph in {self._path} takes {', '.join(sorted(self._graph.inputs))}; expected {IDS}, {MASK} and "
+                f"perhaps {TYPES}",
+                "export it again with jobs.export_model",
+            )
+        try:
+            found = self._embed(batch, 0)
+        except Exception as error:  # whatever running someone's graph leads to
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise ModelError(
+                f"a text cannot be run through the graph in {self._path}: {type(error).__name__}: {reason}",
+                "export it again with jobs.export_model",
+            ) from error
+        if isinstance(spec, ClassifierSpec) and found.shape != (1, spec.labels):
+            raise ModelError(
+                f"the graph in {self._path} gives {found.shape[1:]} for a pair, and the model has {spec.labels} labels",
+                "export it again with jobs.export_model",
+            )
+        return int(found.shape[1])

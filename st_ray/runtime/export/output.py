@@ -1,0 +1,82 @@
+"""The output of an export: a model folder with a new graph in it, and what tells of it.
+
+OUTPUT/                      all of the model's own files
+OUTPUT/onnx/model_O3.onnx    the graph; or OUTPUT/openvino/openvino_model.xml and .bin
+OUTPUT/README.md             the model's card, with a section on the graph
+OUTPUT/training/export.html  the report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from st_ray.core.page import Section, report_page
+from st_ray.core.summary import human_bytes
+from st_ray.runtime.model_output import TRAINING
+from st_ray.store import fs
+
+KIND = "exported model"
+REPORT = "export.html"
+_CARD = "README.md"
+_HEADING = "## Exported graph"
+_NOT_THE_MODEL = {"manifest.json", "run.json", "lock.json", TRAINING}
+
+
+def mirror(source: Path, folder: Path) -> Path:
+    """Links in `folder` to all files of the model folder `source`, beside which a graph can be put."""
+    for file in sorted(source.rglob("*")):
+        relative = file.relative_to(source)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if file.is_file() and not hidden and relative.parts[0] not in _NOT_THE_MODEL:
+            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+            (folder / relative).symlink_to(file.resolve())
+    return folder
+
+
+def write_files(source: Path, folder: str) -> None:
+    """Write all files below `source` to `folder`."""
+    for file in sorted(source.rglob("*")):
+        if file.is_file():
+            fs.write_atomic(fs.join(folder, file.relative_to(source).as_posix()), file.read_bytes())
+
+
+def write_card(source: Path, folder: str, about: Mapping[str, Any]) -> None:
+    """Put a section on the graph into the model's card; one of an earlier export of the same graph goes."""
+    card = source / _CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {Path(folder).name}\n"
+    heading = f"{_HEADING}: {about['graph']}\n"
+    before, found, after = text.partition(heading)
+    if found:
+        following = after.find("\n## ")
+        text = before + (after[following + 1 :] if following >= 0 else "")
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(about).items())
+    fs.write_atomic(fs.join(folder, _CARD), f"{text.rstrip()}\n\n{heading}\n| | |\n|---|---|\n{rows}\n".encode())
+
+
+def write_report(folder: str, about: Mapping[str, Any], picture: bytes) -> None:
+    """Write the report page."""
+    section = Section("Agreement with torch", "Of the graph's results with torch's in float32.", picture=picture)
+    fs.write_atomic(fs.join(folder, TRAINING, REPORT), report_page("Export", facts(about), [section]))
+
+
+def facts(about: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader wants to know of the graph."""
+    agreement, least = about["agreement"], about["thresholds"]
+    found = {
+        "model": about["model"],
+        "graph": f"{about['graph']}, {human_bytes(about['bytes'])}",
+    }
+    if about["calibration"]:
+        found["calibrated with"] = f"{about['calibration']:,} {'pairs' if about['pairs'] else 'texts'}"
+    if about["pairs"]:
+        found["compared"] = f"logits of {agreement['pairs']:,} pairs, with torch in float32"
+        allowed = "" if least["difference"] is None else f" (allowed: {least['difference']:g})"
+        found["largest difference"] = f"{agreement['largest_difference']:.3g}{allowed}"
+        found["rank correlation"] = f"{agreement['correlation']:.6f} (at least {least['correlation']:g})"
+    else:
+        found["compared"] = f"embeddings of {agreement['texts']:,} texts, with torch in float32"
+        found["least cosine"] = f"{agreement['least_cosine']:.6f} (at least {least['cosine']:g})"
+        found["mean cosine"] = f"{agreement['mean_cosine']:.6f} (at least {least['mean_cosine']:g})"
+    return found
