@@ -65,7 +65,7 @@ class BiEncoder:
         """
         self.folder = read_model_folder(resolve_model(model, file_name))
         self.truncate_dim = _checked_dim(truncate_dim if truncate_dim is not None else self.folder.truncate_dim)
-        check_weights(self.folder, allow_pickle)
+        check_weights(self.folder, allow_pickle, file_name)
         self.load_options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle, file_name)
         self._backend = load_backend(backend, self.folder, self.load_options)
         self.device = self._backend.device

@@ -79,7 +79,7 @@ class CrossEncoder:
             raise ConfigError(
                 f"num_labels is {num_labels}, {self.folder.model.path} has {self.num_labels}", "leave it out"
             )
-        check_weights(self.folder.model, allow_pickle)
+        check_weights(self.folder.model, allow_pickle, file_name)
         self._prompts = dict(self.folder.model.prompts if prompts is None else prompts)
         self._default_prompt = default_prompt_name or self.folder.model.default_prompt_name
         self._prompt(None, None)

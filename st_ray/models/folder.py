@@ -115,13 +115,16 @@ def read_prompts(
     return prompts, default
 
 
-def check_weights(folder: ModelFolder, allow_pickle: bool = False) -> None:
+def check_weights(folder: ModelFolder, allow_pickle: bool = False, graph: str | None = None) -> None:
     """Find missing, truncated or only pickled weight files of every module, by size and header alone.
+
+    Args:
+        graph: of an exported graph that stands for the first module, whose weights need not be there then.
 
     Raises:
         ModelError: naming the file.
     """
-    for module in folder.modules:
+    for module in folder.modules[graph is not None :]:
         if isinstance(module, (TransformerSpec, StaticEmbeddingSpec, DenseSpec, LayerNormSpec)):
             check_weight_files(module.path, allow_pickle)
 

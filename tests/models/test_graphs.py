@@ -92,6 +92,18 @@ def test_the_name_tells_the_backend(tmp_path: Path) -> None:
         BiEncoder(folder, backend="onnx", file_name=f"../{Path(outside).name}")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_folder_with_a_graph_alone(backend: str, tmp_path: Path) -> None:
+    # Sentence Transformers saves a model of these backends so.
+    folder = save_tiny_model(tmp_path / "model", dense=24)
+    expected = BiEncoder(folder, device="cpu").encode(TEXTS)
+    name = exported(read_model_folder(folder), backend)
+    (folder / "model.safetensors").unlink()
+    np.testing.assert_allclose(BiEncoder(folder, backend=backend, file_name=name).encode(TEXTS), expected, atol=5e-5)
+    with pytest.raises(ModelError, match="holds no weights"):
+        BiEncoder(folder, device="cpu")
+
+
 def test_digest_is_of_all_files(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model")
     exported(read_model_folder(folder), "openvino")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,7 +202,7 @@ def test_distillation_from_the_files_of_ms_marco(tmp_path: Path) -> None:
     )
     result = train_model(config)
     assert result.manifest.about["examples"] == 64 and result.manifest.about["steps"] == 8
-    assert "left out:  1 rows: 1 no text for the query" in training_summary(result, "CrossEncoder")
+    assert re.search(r"left out +1 rows: 1 no text for the query", training_summary(result, "CrossEncoder"))
     made, before = CrossEncoder(result.folder), CrossEncoder(tmp_path / "base", activation_fn="torch.nn.Identity")
     assert made.folder.activation.endswith("Identity")  # a teacher's logits are no probabilities
     assert np.abs(made.predict(PAIRS) - before.predict(PAIRS)).max() > 1e-3
