@@ -47,3 +47,8 @@ class ResourceError(StRayError):
 
 class ShardError(StRayError):
     """One shard of work failed; the message names it."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error of some library says."""
+    return (str(error).strip() or repr(error)).splitlines()[0]

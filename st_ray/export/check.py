@@ -33,6 +33,8 @@ APPROXIMATE = Thresholds(cosine=0.999, mean_cosine=0.9995, difference=0.1, corre
 """Of those with another GELU, or in float16."""
 INT8 = Thresholds(cosine=0.9, mean_cosine=0.98, difference=None, correlation=0.95)
 """Of those whose products are computed in int8."""
+_SAME = 1e-3
+"""Logits that differ by no more are the same, whatever becomes of their order."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,11 @@ class ScorerAgreement:
         found = []
         if least.difference is not None and not self.largest_difference <= least.difference:
             found.append(f"the largest difference is {self.largest_difference:.2g}, allowed is {least.difference:g}")
-        # Logits that hardly differ have no order worth the name.
         if not (self.correlation >= least.correlation or self.largest_difference <= _SAME):
             found.append(f"the rank correlation is {self.correlation:.5f}, expected {least.correlation:g} or more")
         return found
 
 
-_SAME = 1e-3
 Agreement = EncoderAgreement | ScorerAgreement
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from st_ray.core.errors import ConfigError
+from st_ray.core.errors import ConfigError, reason_of
 from st_ray.export.graphs import Batch, Recipe, make_graph, single_batches
 from st_ray.export.openvino import CALIBRATION_TEXTS
 from st_ray.models.bi_encoder import BiEncoder
@@ -147,9 +147,8 @@ def _dataset_texts(names: tuple[str | None, str | None, str | None, str | None],
     try:
         rows = load_dataset(name, config, split=f"{split}[:{count}]")
     except Exception as error:  # offline, absent, forbidden: all say why
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ConfigError(
-            f"the dataset {name} cannot be had: {reason}", "give texts of your own with texts=[...]"
+            f"the dataset {name} cannot be had: {reason_of(error)}", "give texts of your own with texts=[...]"
         ) from error
     found: list[str] = list(rows[column])
     return found

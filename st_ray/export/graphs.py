@@ -16,9 +16,9 @@ from st_ray.core.errors import ConfigError
 from st_ray.models.batching import Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import IDS, MASK, TYPES, graph_files, graph_name
+from st_ray.models.named_graph import Batch
 from st_ray.models.options import LoadOptions
 
-Batch = Mapping[str, np.ndarray]
 LEVELS = ("O1", "O2", "O3", "O4")
 FLAVOURS = {"arm64": "qint8", "avx2": "quint8", "avx512": "qint8", "avx512_vnni": "qint8"}
 """Kinds of CPUs that ONNX Runtime has int8 products for, and the type of the weights that suits each."""
@@ -154,4 +154,4 @@ def _onnx_steps(recipe: Recipe, folder: ModelFolder) -> Iterator[tuple[str, Call
     if level is not None:
         yield "optimized.onnx", lambda source, made: optimize_onnx(source, level, folder, made)
     if flavour is not None:
-        yield "quantized.onnx", lambda source, made: quantize_onnx(source, flavour, made)
+        yield "quantized.onnx", lambda source, made: quantize_onnx(source, FLAVOURS[flavour], made)

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from st_ray.core.errors import ModelError
+from st_ray.core.errors import ModelError, reason_of
 from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import IDS, MASK, TYPES
@@ -98,9 +98,8 @@ class GraphBackend:
         try:
             found = self._embed(batch, 0)
         except Exception as error:  # whatever running someone's graph leads to
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ModelError(
-                f"a text cannot be run through the graph in {self._path}: {type(error).__name__}: {reason}",
+                f"a text cannot be run through the graph in {self._path}: {type(error).__name__}: {reason_of(error)}",
                 "export it again with jobs.export_model",
             ) from error
         if isinstance(spec, ClassifierSpec) and found.shape != (1, spec.labels):

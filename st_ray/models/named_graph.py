@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from st_ray.models.graph_files import IDS, MASK, TYPES
 from st_ray.models.options import LoadOptions
 from st_ray.models.specs import ClassifierSpec, TransformerSpec
 from st_ray.models.transformer import Classifier, load_classifier, load_transformer
+
+Batch = Mapping[str, np.ndarray]
+"""Inputs of a graph, by name."""
+_MOST_DIFFERENCE = 1e-3
 
 
 class NamedGraph(nn.Module):
@@ -54,7 +58,7 @@ class NamedGraph(nn.Module):
         found: Tensor = self.first(ids, mask, types)
         return found
 
-    def trial_batches(self) -> Iterator[dict[str, np.ndarray]]:
+    def trial_batches(self) -> Iterator[Batch]:
         """Inputs of several shapes: what tracing has frozen at the first one's shows at the others."""
         rng = np.random.default_rng(0)
         vocabulary, positions = self.first.vocabulary or 1000, self.first.positions or 64
@@ -64,15 +68,28 @@ class NamedGraph(nn.Module):
             batch = {IDS: rng.integers(0, vocabulary, shape), MASK: mask, TYPES: rng.integers(0, 2, shape)}
             yield {name: batch[name] for name in self.inputs}
 
-    def tensors(self, batch: dict[str, np.ndarray]) -> tuple[Tensor, ...]:
+    def tensors(self, batch: Batch) -> tuple[Tensor, ...]:
         """The inputs of a batch, in order."""
         return tuple(torch.from_numpy(batch[name]) for name in self.inputs)
 
     @torch.inference_mode()
-    def expected(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+    def expected(self, batch: Batch) -> np.ndarray:
         """What the module gives; zero where there is no token."""
         found: np.ndarray = self(*self.tensors(batch)).numpy()
         return found if self.output == "logits" else found * batch[MASK][..., None]
+
+    def check(self, run: Callable[[Batch], np.ndarray], batches: Sequence[Batch], title: str) -> None:
+        """Raise ModelError where `run`, the graph that was made of this for `title`, gives something else."""
+        for batch in batches:
+            found, expected = run(batch), self.expected(batch)
+            if self.output != "logits":
+                found = found * batch[MASK][..., None]
+            if not np.allclose(found, expected, rtol=_MOST_DIFFERENCE, atol=_MOST_DIFFERENCE):
+                raise ModelError(
+                    f"converted for {title}, the model gives other results (the largest difference is "
+                    f"{np.abs(found - expected).max():.5f})",
+                    "use --backend torch",
+                )
 
     def _takes_types(self) -> bool:
         if isinstance(self.first, Classifier):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from st_ray.core.errors import ModelError
+from st_ray.core.errors import ModelError, reason_of
 
 
 class OnnxGraph:
@@ -32,9 +32,8 @@ class OnnxGraph:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library has a class of its own for each of its states
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ModelError(
-                f"ONNX Runtime cannot load {path}: {reason}", "export it again with jobs.export_model"
+                f"ONNX Runtime cannot load {path}: {reason_of(error)}", "export it again with jobs.export_model"
             ) from error
         self.inputs = frozenset(one.name for one in self._session.get_inputs())
         self._output = self._session.get_outputs()[0].name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from st_ray.core.errors import ConfigError, ModelError
+from st_ray.core.errors import ModelError
 from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.openvino_conversion import converted_model
@@ -20,8 +20,6 @@ class OpenVINOBackend:
     device = "cpu"
 
     def __init__(self, folder: ModelFolder, options: LoadOptions) -> None:
-        if options.device not in (None, "cpu"):
-            raise ConfigError(f"the backend openvino runs on CPUs, not on {options.device!r}", "use the backend torch")
         self._path = folder.path
         graph, self._facts = converted_model(folder, options)
         self.dimension = self._facts.dimension

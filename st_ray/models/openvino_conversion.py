@@ -6,10 +6,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +73,7 @@ def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
     import torch
 
     from st_ray.models.network import SentenceNetwork, TokenBatch
+    from st_ray.models.tracing import tracing
     from st_ray.models.transformer import Classifier
 
     network = SentenceNetwork(
@@ -100,19 +98,12 @@ def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
     more = "types" if takes_types else "prompt" if takes_prompt else ""
     batches = list(_trial_batches(network.vocabulary or 1000, network.positions or 64, more))
     shapes = [[-1, -1], [-1], *{"types": [[-1, -1]], "prompt": [[1]]}.get(more, [])]
-    try:
-        with torch.inference_mode(), _quiet():
-            example = tuple(torch.from_numpy(array) for array in batches[0])
-            model = openvino.convert_model(graph, example_input=example, input=shapes)
-            expected = [graph(*map(torch.from_numpy, batch)).numpy() for batch in batches]
+    with tracing(folder.path, "OpenVINO"):
+        example = tuple(torch.from_numpy(array) for array in batches[0])
+        model = openvino.convert_model(graph, example_input=example, input=shapes)
+        expected = [graph(*map(torch.from_numpy, batch)).numpy() for batch in batches]
         openvino.save_model(model, target / GRAPH, compress_to_fp16=False)
         found = _run(target / GRAPH, batches)
-    except Exception as error:  # whatever tracing the model's code leads to
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ModelError(
-            f"{folder.path} cannot be converted for OpenVINO: {type(error).__name__}: {reason}",
-            "use --backend torch",
-        ) from error
     for one, other in zip(found, expected, strict=True):
         if not (_same_logits if classifier else _same_direction)(one, other):
             raise ModelError(
@@ -155,17 +146,3 @@ def _same_direction(found: np.ndarray, expected: np.ndarray) -> bool:
 
 def _same_logits(found: np.ndarray, expected: np.ndarray) -> bool:
     return np.allclose(found, expected, rtol=_MOST_DIFFERENCE, atol=_MOST_DIFFERENCE)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings of the tracer: what tracing gets wrong, the check of the graph finds."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

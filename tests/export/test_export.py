@@ -130,6 +130,12 @@ def test_a_graph_that_does_not_agree_is_not_written(model: Path, data: Path) -> 
     assert not Path(config.output).exists()
 
 
+def test_layers_that_onnx_runtime_knows_nothing_of(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", architecture="llama", pooling=("lasttoken",))
+    with pytest.raises(ModelError, match=r"no fused operations for the llama model[\s\S]*use --optimize O1"):
+        export_model(config_of(model, optimize="O2"))
+
+
 def test_texts_that_are_none(model: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.touch()
