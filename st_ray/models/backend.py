@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import find_graph
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.specs import StaticEmbeddingSpec
-
-if TYPE_CHECKING:
-    from st_ray.models.graph_backend import Graph
 
 BACKENDS = ("torch", "openvino", "onnx")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -89,25 +86,13 @@ def load_backend(name: str, folder: ModelFolder, options: LoadOptions) -> Backen
         return TorchBackend(folder, options)
     if options.device not in (None, "cpu"):
         raise ConfigError(f"the backend {name} runs on CPUs, not on {options.device!r}", "use the backend torch")
-    if name == "openvino" and options.file_name is None:
+    if name == "openvino":
         from st_ray.models.openvino_backend import OpenVINOBackend
 
         return OpenVINOBackend(folder, options)
-    from st_ray.models.graph_backend import GraphBackend
+    from st_ray.models.onnx_backend import OnnxBackend
 
-    return GraphBackend(folder, options, _graph(name, folder, options))
-
-
-def _graph(name: str, folder: ModelFolder, options: LoadOptions) -> Graph:
-    path = find_graph(folder.path, name, options.file_name) if options.file_name is not None else None
-    if name == "openvino" and path is not None:
-        from st_ray.models.openvino_graph import OpenVINOGraph
-
-        return OpenVINOGraph(path, options)
-    from st_ray.models.onnx_conversion import converted_graph
-    from st_ray.models.onnx_graph import OnnxGraph
-
-    return OnnxGraph(path or converted_graph(folder, options), options.threads)
+    return OnnxBackend(folder, options)
 
 
 def choose_backend(folder: ModelFolder, gpu: bool, file_name: str | None = None) -> str:

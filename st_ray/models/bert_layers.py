@@ -15,6 +15,8 @@ from torch.nn import functional
 
 _FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra"}
 _TOLERANCES = {torch.float32: 1e-4}
+# Its exponential is zero, and float16 can hold it.
+_MASKED = -1e4
 
 
 class FusedSelfAttention(nn.Module):
@@ -36,6 +38,25 @@ class FusedSelfAttention(nn.Module):
         """
         query, key, value = (_heads(part, self.head) for part in self.project(hidden_states).chunk(3, -1))
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
+        return mixed.transpose(1, 2).flatten(2), None
+
+
+class WrittenOutSelfAttention(FusedSelfAttention):
+    """The same in single operations.
+
+    Exported to ONNX, `scaled_dot_product_attention` comes with a search for NaN and a mask for each query, which take a
+    fifth of the time of long texts.
+    """
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, *unused: Any, **more: Any
+    ) -> tuple[Tensor, None]:
+        """See `FusedSelfAttention.forward`; the mask is a bool, and the same for all queries."""
+        query, key, value = (_heads(part, self.head) for part in self.project(hidden_states).chunk(3, -1))
+        scores = (query * self.head**-0.5) @ key.transpose(-1, -2)
+        if attention_mask is not None:
+            scores = scores + torch.where(attention_mask[:, :, :1], 0.0, _MASKED)
+        mixed = scores.softmax(-1) @ value
         return mixed.transpose(1, 2).flatten(2), None
 
 
@@ -62,11 +83,15 @@ class FirstTokenLayer(nn.Module):
 
 
 @torch.no_grad()
-def rewrite_layers(model: Any, *, first_token: bool) -> bool:
+def rewrite_layers(
+    model: Any, *, first_token: bool, attention: type[FusedSelfAttention] | None = FusedSelfAttention
+) -> bool:
     """Rewrite the layers of `model`, which must be on the CPU; False, and nothing changed, where that cannot be done.
 
     Args:
         first_token: nothing reads the last hidden state of another token than the first.
+        attention: what takes the place of self-attention; None to leave it (OpenVINO runs three products and its own
+            attention faster than what follows from one).
     """
     config, base = model.config, getattr(model, model.base_model_prefix, model)
     known = config.model_type in _FAMILIES and config._attn_implementation == "sdpa"
@@ -77,9 +102,9 @@ def rewrite_layers(model: Any, *, first_token: bool) -> bool:
     before = base(input_ids=ids, attention_mask=mask).last_hidden_state[:, :1]
     layers = base.encoder.layer
     last, attentions = layers[-1], [layer.attention.self for layer in layers]
-    for layer, attention in zip(layers, attentions, strict=True):
-        if layer is not last or not first_token:
-            layer.attention.self = FusedSelfAttention(attention)
+    for layer, own in zip(layers, attentions, strict=True):
+        if attention is not None and (layer is not last or not first_token):
+            layer.attention.self = attention(own)
     if first_token:
         layers[-1] = FirstTokenLayer(last)
     after = base(input_ids=ids, attention_mask=mask).last_hidden_state[:, :1]
@@ -88,8 +113,8 @@ def rewrite_layers(model: Any, *, first_token: bool) -> bool:
     if torch.allclose(after, before, rtol=tolerance, atol=tolerance) or not before.isfinite().all():
         return True
     layers[-1] = last
-    for layer, attention in zip(layers, attentions, strict=True):
-        layer.attention.self = attention
+    for layer, own in zip(layers, attentions, strict=True):
+        layer.attention.self = own
     return False
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from st_ray.core.errors import ModelError
-from st_ray.models.bert_layers import rewrite_layers
+from st_ray.models.bert_layers import FusedSelfAttention, rewrite_layers
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import IDS, MASK, TYPES
 from st_ray.models.options import LoadOptions
@@ -31,8 +31,10 @@ class NamedGraph(nn.Module):
         config: the model's own, of the transformers library.
     """
 
-    def __init__(self, folder: ModelFolder, options: LoadOptions, *, rewritten: bool = True) -> None:
-        """Load the folder's weights; `rewritten` makes the layers of the BERT family faster (see `bert_layers`).
+    def __init__(
+        self, folder: ModelFolder, options: LoadOptions, attention: type[FusedSelfAttention] | None = None
+    ) -> None:
+        """Load the folder's weights; layers of the BERT family are rewritten with this `attention`.
 
         Raises:
             ModelError: the folder holds no transformer, or a damaged one.
@@ -49,8 +51,7 @@ class NamedGraph(nn.Module):
         self.output = "logits" if classifier else "last_hidden_state"
         self.config: Any = self.first.model.config
         self.inputs = (IDS, MASK, TYPES) if self._takes_types() else (IDS, MASK)
-        if rewritten:
-            rewrite_layers(self.first.model, first_token=classifier)
+        rewrite_layers(self.first.model, first_token=classifier, attention=attention)
         self.eval()
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:

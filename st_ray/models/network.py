@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from st_ray.models.bert_layers import rewrite_layers
+from st_ray.models.bert_layers import FusedSelfAttention, rewrite_layers
 from st_ray.models.folder import ModelFolder
 from st_ray.models.packed_linear import pack_linears
 from st_ray.models.specs import ClassifierSpec, PoolingSpec, TransformerSpec
@@ -70,9 +70,13 @@ class SentenceNetwork(nn.Module):
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
         *,
-        packed: bool = True,
+        for_openvino: bool = False,
     ) -> None:
-        """Load all modules; `packed` lays weights out for the CPU's matrix kernels (see `packed_linear`)."""
+        """Load all modules.
+
+        On the CPU, weights are laid out for torch's matrix kernels (see `packed_linear`) and attention is rewritten for
+        them (see `bert_layers`), unless it is `for_openvino`, which does that itself.
+        """
         super().__init__()
         self.device = device
         self.first: Transformer | Classifier | StaticEmbedding
@@ -89,9 +93,13 @@ class SentenceNetwork(nn.Module):
             else:
                 self.first = load_transformer(spec, *loading)
             poolings = {module for module in folder.modules if isinstance(module, PoolingSpec)}
-            rewrite_layers(self.first.model, first_token=poolings <= {PoolingSpec(("cls",))})
+            rewrite_layers(
+                self.first.model,
+                first_token=poolings <= {PoolingSpec(("cls",))},
+                attention=None if for_openvino else FusedSelfAttention,
+            )
             self.positions, self.padding_id = self.first.positions, self.first.padding_id
-            if packed and device.type == "cpu" and dtype != torch.float16:
+            if not for_openvino and device.type == "cpu" and dtype != torch.float16:
                 pack_linears(self.first, dtype)
         else:
             self.first = load_static(spec, allow_pickle)

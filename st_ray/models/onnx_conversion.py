@@ -10,6 +10,7 @@ import torch
 
 from st_ray.core.environment import is_installed
 from st_ray.core.errors import ConfigError
+from st_ray.models.bert_layers import WrittenOutSelfAttention
 from st_ray.models.cache import cached_folder
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import PLAIN
@@ -19,7 +20,7 @@ from st_ray.models.source import model_digest
 from st_ray.models.tracing import tracing
 
 _OPSET = 17
-_RECIPE = 1
+_RECIPE = 2
 """Number of this way of converting; part of a cached graph's key."""
 
 
@@ -41,7 +42,7 @@ def write_onnx(folder: ModelFolder, options: LoadOptions, path: Path) -> None:
     require_onnx()
     from st_ray.models.onnx_graph import OnnxGraph
 
-    graph = NamedGraph(folder, options)
+    graph = NamedGraph(folder, options, WrittenOutSelfAttention)
     batches = list(graph.trial_batches())
     named = [*graph.inputs, graph.output]
     whole = {0: "rows", 1: "length"}

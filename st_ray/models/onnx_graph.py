@@ -11,7 +11,7 @@ from st_ray.core.errors import ModelError, reason_of
 
 
 class OnnxGraph:
-    """A `Graph`.
+    """A loaded graph with the inputs that transformers gives a model: int64 `[rows, length]`.
 
     Attributes:
         inputs: names of those it takes.
@@ -39,6 +39,6 @@ class OnnxGraph:
         self._output = self._session.get_outputs()[0].name
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """See `Graph.run`."""
+        """Its first output, float32: the last hidden state `[rows, length, hidden]`, or logits `[rows, labels]`."""
         found: np.ndarray = self._session.run([self._output], inputs)[0]
         return found.astype(np.float32, copy=False)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +13,17 @@ import numpy as np
 from st_ray.core.errors import ModelError
 from st_ray.models.cache import cached_folder
 from st_ray.models.folder import ModelFolder
+from st_ray.models.graph_files import find_graph, graph_digest
+from st_ray.models.openvino_graph import GRAPH, GraphFacts, read_facts, write_facts
 from st_ray.models.options import LoadOptions
 from st_ray.models.source import model_digest
 from st_ray.models.specs import PoolingSpec
 from st_ray.scoring.agreement import cosines
 
-GRAPH = "model.xml"
-_FACTS = "facts.json"
-_RECIPE = 3
+_RECIPE = 4
 """Number of this way of converting; part of a cached graph's key."""
 _LEAST_COSINE = 0.9999
 _MOST_DIFFERENCE = 1e-3
-
-
-@dataclass(frozen=True)
-class GraphFacts:
-    """What must be known of a graph to run it without loading the model it was made from.
-
-    Attributes:
-        dimension: of an embedding, before truncation; of a classifier, its labels.
-        positions: tokens that a text may have at most; None where nothing bounds them.
-        vocabulary: number of token ids that are known; None where nothing bounds them.
-        padding_id: what to fill padded places with.
-        takes_prompt_length: whether pooling leaves the prompt out, whose length is then a third input.
-        takes_type_ids: whether the type ids of tokens are an input.
-        ignores_type_ids: whether type ids change nothing.
-    """
-
-    dimension: int
-    positions: int | None
-    vocabulary: int | None
-    padding_id: int
-    takes_prompt_length: bool
-    takes_type_ids: bool
-    ignores_type_ids: bool
 
 
 def converted_model(folder: ModelFolder, options: LoadOptions) -> tuple[Path, GraphFacts]:
@@ -59,13 +33,24 @@ def converted_model(folder: ModelFolder, options: LoadOptions) -> tuple[Path, Gr
     so, `type_ids` int32 `[rows, length]` or `prompt_length` int32 `[1]`; its output is float32 `[rows, dimension]`.
 
     Raises:
-        ModelError: the model cannot be loaded or converted, or the graph computes something else than the model.
+        ModelError: the model cannot be loaded or converted, or the graph computes something else than the model; or
+            the graph that is to take the place of the weights is damaged, or not one of this model.
     """
     key = [model_digest(folder.path), str(_RECIPE), importlib.metadata.version("openvino")]
-    name = hashlib.sha256("\0".join(key).encode()).hexdigest()[:32]
-    place = cached_folder("openvino", name, lambda target: _convert(folder, options, target))
-    facts = GraphFacts(**json.loads((place / _FACTS).read_text(encoding="utf-8")))
-    return place / GRAPH, facts
+    exported = None
+    if options.file_name is not None:
+        exported = find_graph(folder.path, "openvino", options.file_name)
+        key.append(graph_digest(exported))
+
+    def make(target: Path) -> None:
+        if exported is None:
+            return _convert(folder, options, target)
+        from st_ray.models.openvino_joining import join_graph
+
+        return join_graph(exported, folder, options, target)
+
+    place = cached_folder("openvino", hashlib.sha256("\0".join(key).encode()).hexdigest()[:32], make)
+    return place / GRAPH, read_facts(place)
 
 
 def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
@@ -77,7 +62,7 @@ def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
     from st_ray.models.transformer import Classifier
 
     network = SentenceNetwork(
-        folder, torch.device("cpu"), torch.float32, options.trust_remote_code, options.allow_pickle, packed=False
+        folder, torch.device("cpu"), torch.float32, options.trust_remote_code, options.allow_pickle, for_openvino=True
     )
     takes_prompt = any(isinstance(spec, PoolingSpec) and not spec.include_prompt for spec in folder.modules)
     classifier = isinstance(network.first, Classifier)
@@ -120,7 +105,7 @@ def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
         takes_type_ids=takes_types,
         ignores_type_ids=classifier and not takes_types,
     )
-    (target / _FACTS).write_text(json.dumps(dataclasses.asdict(facts)), encoding="utf-8")
+    write_facts(target, facts)
 
 
 def _trial_batches(vocabulary: int, positions: int, more: str) -> Iterator[tuple[np.ndarray, ...]]:

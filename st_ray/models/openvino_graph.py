@@ -1,18 +1,67 @@
-"""A graph in OpenVINO on a CPU."""
+"""Graphs of OpenVINO with tokens as inputs and one vector a text as output: how they are kept, read and compiled."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino
 
 from st_ray.core.errors import ModelError
-from st_ray.models.graph_files import INPUTS
 from st_ray.models.options import LoadOptions
 
+GRAPH = "model.xml"
+"""The file of a graph in its folder; its weights and its facts lie beside it."""
+_FACTS = "facts.json"
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What must be known of a graph to run it without loading the model it was made from.
+
+    Attributes:
+        dimension: of an embedding, before truncation; of a classifier, its labels.
+        positions: tokens that a text may have at most; None where nothing bounds them.
+        vocabulary: number of token ids that are known; None where nothing bounds them.
+        padding_id: what to fill padded places with.
+        takes_prompt_length: whether pooling leaves the prompt out, whose length is then a third input.
+        takes_type_ids: whether the type ids of tokens are an input.
+        ignores_type_ids: whether type ids change nothing.
+    """
+
+    dimension: int
+    positions: int | None
+    vocabulary: int | None
+    padding_id: int
+    takes_prompt_length: bool
+    takes_type_ids: bool
+    ignores_type_ids: bool
+
+
+def write_facts(folder: Path, facts: GraphFacts) -> None:
+    """Keep the facts of the graph in `folder` beside it."""
+    (folder / _FACTS).write_text(json.dumps(dataclasses.asdict(facts)), encoding="utf-8")
+
+
+def read_facts(folder: Path) -> GraphFacts:
+    """What `write_facts` has kept."""
+    return GraphFacts(**json.loads((folder / _FACTS).read_text(encoding="utf-8")))
+
+
+def read_graph(path: Path) -> Any:
+    """The graph `path` (an openvino.Model).
+
+    Raises:
+        ModelError: the file is damaged, or holds what this version does not know.
+    """
+    try:
+        return openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise _cannot_load(path, error) from error
 
 
 def compiled_request(path: Path, options: LoadOptions) -> Any:
@@ -33,32 +82,9 @@ def compiled_request(path: Path, options: LoadOptions) -> Any:
     try:
         return openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
     except RuntimeError as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[-1]
-        raise ModelError(f"OpenVINO cannot load {path}: {reason}", "export it again with jobs.export_model") from error
+        raise _cannot_load(path, error) from error
 
 
-class OpenVINOGraph:
-    """A `Graph`.
-
-    Attributes:
-        inputs: names of those it takes.
-    """
-
-    def __init__(self, path: Path, options: LoadOptions) -> None:
-        """Compile `path`. Raises what `compiled_request` raises."""
-        self._request = compiled_request(path, options)
-        self._names = [_name(port) for port in self._request.model_inputs]
-        self.inputs = frozenset(self._names)
-
-    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """See `Graph.run`."""
-        self._request.infer([inputs[name] for name in self._names], share_inputs=True)
-        found: np.ndarray = self._request.get_output_tensor(0).data
-        return found
-
-
-def _name(port: Any) -> str:
-    """A port may have names of its own beside the exporter's."""
-    names = sorted(port.get_names()) or [""]
-    known: list[str] = [name for name in names if name in INPUTS]
-    return (known or names)[0]
+def _cannot_load(path: Path, error: RuntimeError) -> ModelError:
+    reason = (str(error).strip() or repr(error)).splitlines()[-1]
+    return ModelError(f"OpenVINO cannot load {path}: {reason}", "export it again with jobs.export_model")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 
 from st_ray.core.errors import ConfigError, ModelError
@@ -74,6 +75,26 @@ def test_without_a_name_onnx_converts_the_weights_once(tmp_path: Path) -> None:
     assert not (folder / "onnx").exists()
 
 
+def test_attention_in_onnx_is_written_out(tmp_path: Path) -> None:
+    import onnx
+
+    folder = save_tiny_model(tmp_path / "model")
+    exported(read_model_folder(folder), "onnx")
+    operations = [node.op_type for node in onnx.load(folder / graph_name("onnx")).graph.node]
+    assert "IsNaN" not in operations
+    assert operations.count("Softmax") == 2
+
+
+def test_an_exported_openvino_graph_is_joined_once(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model", dense=24)
+    name = exported(read_model_folder(folder), "openvino")
+    for _ in range(2):
+        assert BiEncoder(folder, backend="openvino", file_name=name).dimension == 24
+    (kept,) = (path for path in (tmp_path / "cache" / "openvino").iterdir() if not path.name.startswith("."))
+    inputs = openvino.Core().read_model(kept / "model.xml").inputs
+    assert [port.get_node().friendly_name for port in inputs] == ["ids", "lengths"]
+
+
 def test_the_name_tells_the_backend(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model")
     names = [exported(read_model_folder(folder), backend) for backend in BACKENDS]
@@ -123,7 +144,7 @@ def test_damaged_graphs_and_those_of_another_model(backend: str, tmp_path: Path)
     (classifier / backend).mkdir()
     for file in path.parent.iterdir():
         shutil.copy(file, classifier / backend)
-    with pytest.raises(ModelError, match=r"gives \(8, 32\) for a pair, and the model has 1 labels"):
+    with pytest.raises(ModelError, match=r"gives 32 numbers for a pair, and the model has 1 labels"):
         CrossEncoder(classifier, backend=backend, file_name=name)
     path.write_bytes(b"no graph")
     with pytest.raises(ModelError, match=rf"cannot load .*{name}"):

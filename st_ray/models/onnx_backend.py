@@ -1,16 +1,17 @@
-"""Models whose transformer is an exported graph, run by ONNX Runtime or OpenVINO; what follows it runs in torch."""
+"""Models with ONNX Runtime on CPUs; what follows the transformer runs in torch."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from st_ray.core.errors import ModelError, reason_of
+from st_ray.core.errors import ModelError
 from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
-from st_ray.models.graph_files import IDS, MASK, TYPES
+from st_ray.models.graph_checks import cannot_run, check_inputs, check_labels
+from st_ray.models.graph_files import IDS, MASK, TYPES, find_graph
+from st_ray.models.onnx_conversion import converted_graph
+from st_ray.models.onnx_graph import OnnxGraph
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.specs import ClassifierSpec, TransformerSpec
 from st_ray.models.tail import Tail
@@ -21,34 +22,19 @@ _BATCH_TOKENS = 1024
 _PROBE = 8
 
 
-class Graph(Protocol):
-    """A compiled graph with the inputs that transformers gives a model: int64 `[rows, length]`.
-
-    Attributes:
-        inputs: names of those it takes.
-    """
-
-    inputs: frozenset[str]
-
-    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Its first output, float32: the last hidden state `[rows, length, hidden]`, or logits `[rows, labels]`."""
-
-
-class GraphBackend:
+class OnnxBackend:
     """A `Backend` on a CPU."""
 
     device = "cpu"
 
-    def __init__(self, folder: ModelFolder, options: LoadOptions, graph: Graph) -> None:
-        """See `load_backend`.
-
-        Raises:
-            ModelError: the graph is not one of this folder's model.
-        """
+    def __init__(self, folder: ModelFolder, options: LoadOptions) -> None:
+        """See `load_backend`."""
         spec = folder.first
         if not isinstance(spec, TransformerSpec):
             raise ModelError(f"{folder.path} is a table of embeddings, nothing for a graph", "use --backend torch")
-        self._graph, self._path, self._threads = graph, folder.path, options.threads
+        name = options.file_name
+        path = converted_graph(folder, options) if name is None else find_graph(folder.path, "onnx", name)
+        self._graph, self._path, self._threads = OnnxGraph(path, options.threads), folder.path, options.threads
         self.positions, self.vocabulary, self._padding_id = model_limits(spec, options.trust_remote_code)
         self._tail = None
         if not isinstance(spec, ClassifierSpec):
@@ -88,23 +74,11 @@ class GraphBackend:
     def _probed_dimension(self, spec: TransformerSpec) -> int:
         ids = np.full((1, _PROBE), self._padding_id, np.int64)
         batch = PaddedBatch(np.zeros(1, np.int64), ids, np.full(1, _PROBE, np.int64), None, None)
-        unknown = self._graph.inputs - {IDS, MASK, TYPES}
-        if unknown or not {IDS, MASK} <= self._graph.inputs:
-            raise ModelError(
-                f"the graph in {self._path} takes {', '.join(sorted(self._graph.inputs))}; expected {IDS}, {MASK} and "
-                f"perhaps {TYPES}",
-                "export it again with jobs.export_model",
-            )
+        check_inputs(self._graph.inputs, self._path)
         try:
             found = self._embed(batch, 0)
         except Exception as error:  # whatever running someone's graph leads to
-            raise ModelError(
-                f"a text cannot be run through the graph in {self._path}: {type(error).__name__}: {reason_of(error)}",
-                "export it again with jobs.export_model",
-            ) from error
-        if isinstance(spec, ClassifierSpec) and found.shape != (1, spec.labels):
-            raise ModelError(
-                f"the graph in {self._path} gives {found.shape[1:]} for a pair, and the model has {spec.labels} labels",
-                "export it again with jobs.export_model",
-            )
-        return int(found.shape[1])
+            raise cannot_run(self._path, error) from error
+        if isinstance(spec, ClassifierSpec):
+            check_labels(found.shape[-1], spec, self._path)
+        return int(found.shape[-1])
