@@ -20,6 +20,7 @@ import yaml
 from st_ray.core.errors import ConfigError, StRayError
 from st_ray.runtime.config import Names
 from st_ray.runtime.session import stop_on_signals
+from st_ray.store import fs
 
 Config = TypeVar("Config")
 
@@ -93,8 +94,7 @@ def arguments_of_yaml(config_type: type, path: str) -> list[str]:
         ConfigError: the file is missing, is not a mapping, or has a key that is no flag of this job.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            document = yaml.safe_load(file) or {}
+        document = yaml.safe_load(fs.read_bytes(path).decode()) or {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: {error}", "name a readable YAML file") from error
     if not isinstance(document, dict):

@@ -6,10 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from st_ray.runtime.session import LOCAL_SETTINGS
+
+if TYPE_CHECKING:
+    from tests.faulty_store import FaultyStore
 
 os.environ.update(
     LOCAL_SETTINGS,
@@ -44,16 +48,22 @@ def local_ray(s3: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a bucket on a server that speaks S3 on loopback."""
-    import fsspec
-    from moto.server import ThreadedMotoServer
+def store_server() -> Iterator[FaultyStore]:
+    """A server that speaks S3 on loopback."""
+    from tests.faulty_store import FaultyStore
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
+    server = FaultyStore()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(store_server: FaultyStore) -> Iterator[str]:
+    """The URL of a bucket on `store_server`."""
+    import fsspec
+
     settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": store_server.url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -63,7 +73,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv(name, value)
     fsspec.filesystem("s3", use_listings_cache=False).mkdir("bucket")
     yield "s3://bucket"
-    server.stop()
     patch.undo()
 
 

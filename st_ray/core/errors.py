@@ -41,6 +41,10 @@ class OutputError(StRayError):
     """The output folder cannot be used: foreign, locked, or made by a different run."""
 
 
+class StoreError(StRayError):
+    """An object store refuses, or does not answer, however often it is asked."""
+
+
 class ResourceError(StRayError):
     """The machine or the cluster lacks what the job asked for."""
 

@@ -135,6 +135,10 @@ def _fetched_folder(url: str, graph: str | None) -> Path:
         listing = fs.find(root, detail=True)
         names = {PurePosixPath(path).relative_to(root): path for path in listing}
         files = {name.as_posix(): listing[names[name]] for name in sorted(names) if wanted(name)}
+        if any(".." in name.parts for name in names):
+            raise ModelError(
+                f"{url} holds a file whose name leaves the folder", "copy the model to a folder of its own"
+            )
         if not files:
             raise ModelError(f"there is no model folder at {url}", "check the URL; it must name the folder itself")
         return cached_folder("models", _listing_digest(url, files), lambda target: _fetch(fs, files, target))
@@ -161,12 +165,13 @@ def _listing_digest(url: str, files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _fetch(fs: Any, files: Mapping[str, Mapping[str, Any]], target: Path) -> None:
+    for name in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+    fs.get([info["name"] for info in files.values()], [str(target / name) for name in files])
     for name, info in files.items():
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(info["name"], str(path))
-        if path.stat().st_size != info["size"]:
-            raise OSError(f"{name} has {path.stat().st_size} bytes, expected {info['size']}")
+        size = (target / name).stat().st_size
+        if size != info["size"]:
+            raise OSError(f"{name} has {size} bytes, expected {info['size']}")
 
 
 def _hub_folder(name: str, graph: str | None) -> Path:

@@ -6,15 +6,25 @@ import contextlib
 import os
 import posixpath
 import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from st_ray.core.errors import InputError, OutputError
+from st_ray.core.errors import InputError, OutputError, StoreError, reason_of
 
 # A single PUT is atomic on these; elsewhere a finished temporary file is renamed into place.
 _ATOMIC_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"}
+_S3 = ("s3", "s3a")
+_TRIES = 5
+"""Of a request to S3, with random waits of up to 1, 2, 4, 8 seconds between, unless AWS_MAX_ATTEMPTS is set."""
+_TRANSFERS = 10
+"""Requests to S3 at once for one large object."""
+_RANGE_BYTES = 50 << 20
+"""What one request of a large object reads."""
+_ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+"""Errors that say what stands at a place, not that the store fails."""
 
 
 def open_fs(url: str) -> tuple[Any, str]:
@@ -24,7 +34,7 @@ def open_fs(url: str) -> tuple[Any, str]:
         InputError: the URL's scheme is unknown or its driver is not installed.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(os.path.expanduser(url), use_listings_cache=False)
+        fs, path = fsspec.core.url_to_fs(os.path.expanduser(url), use_listings_cache=False, **_options(url))
     except (ValueError, ImportError) as error:
         raise InputError(
             f"cannot open {url!r}: {error}", "use a local path, or a URL whose fsspec driver is installed (s3://…)"
@@ -42,23 +52,70 @@ def join(url: str, *parts: str) -> str:
     return posixpath.join(url, *parts)
 
 
+@contextlib.contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turn what the driver of a store raises when that fails, after all its tries, into one error that names `url`.
+
+    That something is there or is not passes as it is, and so does every error of this machine's own file system.
+
+    Raises:
+        StoreError: the store refused, or did not answer.
+    """
+    try:
+        yield
+    except (*_ANSWERS, MemoryError):
+        raise
+    except Exception as error:  # each driver raises errors of its own
+        if "://" not in url or url.startswith(("file:", "local:")):
+            raise
+        raise StoreError(
+            f"{url}: the store refuses or does not answer: {type(error).__name__}: {reason_of(error)}",
+            "check the URL, the endpoint (AWS_ENDPOINT_URL), the credentials and the network; then run the same "
+            "command again: what is committed is kept",
+        ) from error
+
+
 def read_bytes(url: str) -> bytes:
     """The whole content at `url`. Raises FileNotFoundError where there is none."""
     fs, path = open_fs(url)
-    return fs.cat_file(path)
+    with reaching(url):
+        if not _is_s3(fs) or (size := int(fs.info(path)["size"])) <= _RANGE_BYTES:
+            return fs.cat_file(path)
+        starts = list(range(0, size, _RANGE_BYTES))
+        ends = [*starts[1:], size]
+        return b"".join(fs.cat_ranges([path] * len(starts), starts, ends, on_error="raise"))
+
+
+def read_files(folder: str, names: Sequence[str]) -> list[bytes]:
+    """The contents of files in `folder`, many at once; those that are gone are left out."""
+    if not names:
+        return []
+    fs, path = open_fs(folder)
+    with reaching(folder):
+        contents = fs.cat_ranges([posixpath.join(path, name) for name in names], None, None, on_error="return")
+        for content in contents:
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                raise content
+    return [content for content in contents if isinstance(content, bytes)]
 
 
 def exists(url: str) -> bool:
     """Whether a file or folder stands at `url`."""
     fs, path = open_fs(url)
-    return fs.exists(path)
+    try:
+        with reaching(url):
+            fs.info(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def size_of(url: str) -> int | None:
     """Bytes at `url`, or None where there is no file."""
     fs, path = open_fs(url)
     try:
-        return int(fs.info(path)["size"])
+        with reaching(url):
+            return int(fs.info(path)["size"])
     except FileNotFoundError:
         return None
 
@@ -67,42 +124,50 @@ def write_atomic(url: str, data: bytes) -> None:
     """Publish `data` at `url` whole or not at all; an older content is replaced.
 
     On a file system: a hidden temporary file beside the target, flushed to disk, then renamed. On an object
-    store: one PUT of bytes that already lie in memory, since closing a half-written stream would publish it.
+    store: one PUT of bytes that already lie in memory (or, above 100 MiB, several that one request makes an object
+    of), since closing a half-written stream would publish it.
 
     Raises:
         OutputError: the place cannot be written (permission, disk full); the cause is chained.
+        StoreError: the store refused, or did not answer.
     """
     fs, path = open_fs(url)
     try:
-        if is_local(fs):
-            _write_local(path, data)
-        elif _protocols(fs) & _ATOMIC_PUT:
-            fs.pipe_file(path, data)
-        else:
-            temporary = posixpath.join(posixpath.dirname(path), _temporary_name(path))
-            fs.makedirs(posixpath.dirname(path), exist_ok=True)
-            fs.pipe_file(temporary, data)
-            fs.mv(temporary, path)
+        with reaching(url):
+            if is_local(fs):
+                _write_local(path, data)
+            elif _is_s3(fs):
+                fs.pipe_file(path, data, max_concurrency=_TRANSFERS)
+            elif _protocols(fs) & _ATOMIC_PUT:
+                fs.pipe_file(path, data)
+            else:
+                temporary = posixpath.join(posixpath.dirname(path), _temporary_name(path))
+                fs.makedirs(posixpath.dirname(path), exist_ok=True)
+                fs.pipe_file(temporary, data)
+                fs.mv(temporary, path)
     except OSError as error:
         raise _cannot_write(url, error) from error
 
 
 def create_exclusive(url: str, data: bytes) -> bool:
-    """Publish `data` at `url` if nothing stands there yet; False where something does. The first writer wins."""
+    """Publish `data` at `url` if nothing stands there yet; False where something else does. The first writer wins.
+
+    On an object store it is True as well where the very same content stood there: it is then taken for our own, whose
+    receipt was lost, so that the PUT was tried again.
+    """
     fs, path = open_fs(url)
+    if not is_local(fs):
+        return _create_object(fs, path, url, data)
+    # A hard link appears with its content complete, which O_EXCL followed by a write does not.
+    temporary = os.path.join(os.path.dirname(path), _temporary_name(path))
     try:
-        if is_local(fs):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            # A hard link appears with its content complete, which O_EXCL followed by a write does not.
-            temporary = os.path.join(os.path.dirname(path), _temporary_name(path))
-            try:
-                _write_synced(temporary, data)
-                os.link(temporary, path)
-            finally:
-                if os.path.exists(temporary):
-                    os.unlink(temporary)
-        else:
-            fs.pipe_file(path, data, mode="create")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            _write_synced(temporary, data)
+            os.link(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
     except FileExistsError:
         return False
     except OSError as error:
@@ -113,19 +178,85 @@ def create_exclusive(url: str, data: bytes) -> bool:
 def remove(url: str, recursive: bool = False) -> None:
     """Remove the file (or, with `recursive`, the folder) at `url`; nothing there is fine."""
     fs, path = open_fs(url)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), reaching(url):
         fs.rm(path, recursive=recursive)
+
+
+def list_names(url: str) -> list[str]:
+    """Base names of whatever lies directly in the folder `url`; [] where it is absent.
+
+    Raises:
+        NotADirectoryError: it is a file.
+    """
+    return [posixpath.basename(entry["name"].rstrip("/")) for entry in _entries(url)]
+
+
+def file_sizes(url: str) -> dict[str, int]:
+    """Bytes by base name of the files directly in the folder `url`, hidden ones left out; {} where it is absent."""
+    try:
+        entries = _entries(url)
+    except NotADirectoryError:
+        return {}
+    sizes = {posixpath.basename(entry["name"].rstrip("/")): entry for entry in entries if entry["type"] == "file"}
+    return {name: int(entry["size"]) for name, entry in sorted(sizes.items()) if name and not name.startswith(".")}
 
 
 def list_files(url: str) -> list[str]:
     """Base names of the files directly in the folder `url`, sorted; hidden ones left out; [] where it is absent."""
+    return list(file_sizes(url))
+
+
+def _options(url: str) -> dict[str, Any]:
+    """How the driver of `url` is to behave.
+
+    botocore tries a request again, after a growing wait, that met a 5xx, 429 or RequestTimeout, or lost its
+    connection. s3fs tries again what lost its connection or was told to slow down, and a body that was cut short; the
+    latter not where it splits the body into requests of its own, hence no concurrency.
+    """
+    if not url.startswith(tuple(f"{protocol}://" for protocol in _S3)):
+        return {}
+    tries = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": _TRIES}
+    return {"max_concurrency": 1, "config_kwargs": {"retries": {"mode": "legacy", **tries}}}
+
+
+def _is_s3(fs: Any) -> bool:
+    return not _protocols(fs).isdisjoint(_S3)
+
+
+def _entries(url: str) -> list[dict[str, Any]]:
     fs, path = open_fs(url)
     try:
-        entries = fs.ls(path, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
+        with reaching(url):
+            entries = fs.ls(path, detail=True)
+    except FileNotFoundError:
         return []
-    names = (posixpath.basename(entry["name"].rstrip("/")) for entry in entries if entry["type"] == "file")
-    return sorted(name for name in names if name and not name.startswith("."))
+    if len(entries) == 1 and entries[0]["type"] == "file" and entries[0]["name"] == path.rstrip("/"):
+        raise NotADirectoryError(f"{url} is a file")
+    return entries
+
+
+def _create_object(fs: Any, path: str, url: str, data: bytes) -> bool:
+    try:
+        with reaching(url):
+            fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        pass
+    except StoreError as error:
+        # Some stores do not say which condition has failed; there is but one.
+        if error.__cause__ is None or _code(error.__cause__) != "PreconditionFailed":
+            raise
+    else:
+        return True
+    try:
+        return read_bytes(url) == data
+    except FileNotFoundError:
+        return False
+
+
+def _code(error: BaseException) -> str:
+    """The code in S3's answer that the driver's error was made of."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def _cannot_write(url: str, error: OSError) -> OutputError:

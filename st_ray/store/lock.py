@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from st_ray.core.errors import OutputError
+from st_ray.core.errors import OutputError, StRayError
 from st_ray.store import fs
 
 HEARTBEAT_SECONDS = 10.0
@@ -56,8 +57,10 @@ class OutputLock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if not self._lost and (_read(self._url) or {}).get("token") == self._token:
-            fs.remove(self._url)
+        # A store that is gone has had its say; the lock goes stale by itself.
+        with contextlib.suppress(OSError, StRayError):
+            if not self._lost and (_read(self._url) or {}).get("token") == self._token:
+                fs.remove(self._url)
 
     def _content(self, beat: int) -> bytes:
         owner = {"token": self._token, "beat": beat, "host": socket.gethostname(), **_process_identity(os.getpid())}
@@ -73,7 +76,7 @@ class OutputLock:
                     self._lost = True
                     return
                 fs.write_atomic(self._url, self._content(beat))
-            except (OSError, OutputError):
+            except (OSError, StRayError):
                 continue  # an unreachable store for a moment; the next beat tries again
 
     def _take_over(self) -> None:

@@ -120,6 +120,9 @@ class OutputFolder:
 
     def check_usable(self) -> None:
         """Raise OutputError if the folder holds anything but an output of the same kind of job."""
+        if "://" in self.folder and any(character in self.folder for character in "*?["):
+            # Drivers would take it for a pattern, and with --overwrite remove whatever matches.
+            raise OutputError(f"{self.folder} holds one of * ? [", "name another folder with --output")
         names = {name for name in self._names() if not name.startswith(".")} - {LOCK}
         if not names:
             return
@@ -203,7 +206,7 @@ class OutputFolder:
     def committed(self, writer: Writer) -> dict[str, ShardEntry]:
         """Committed parts by name: those whose record has this lineage and whose file has the recorded size."""
         records = self._records()
-        sizes = self._part_sizes()
+        sizes = fs.file_sizes(fs.join(self.folder, "data"))
         return {
             record["name"]: _entry(record)
             for record in records
@@ -217,20 +220,15 @@ class OutputFolder:
 
     def _is_scan_alone(self) -> bool:
         """Whether all that is staged are chunks of input, which a run leaves that was stopped before it began."""
-        filesystem, path = fs.open_fs(fs.join(self.folder, STAGING))
-        return all(is_chunk(posixpath.basename(entry.rstrip("/"))) for entry in filesystem.ls(path, detail=False))
+        return all(map(is_chunk, fs.list_names(fs.join(self.folder, STAGING))))
 
     def _names(self) -> list[str]:
-        filesystem, path = fs.open_fs(self.folder)
         try:
-            if filesystem.isfile(path):
-                raise OutputError(f"{self.folder} is a file", "name a folder with --output")
-            entries = filesystem.ls(path, detail=False)
-        except FileNotFoundError:
-            return []
+            return fs.list_names(self.folder)
+        except NotADirectoryError as error:
+            raise OutputError(f"{self.folder} is a file", "name a folder with --output") from error
         except PermissionError as error:
             raise OutputError(f"no permission to read {self.folder}: {error}", "choose another --output") from error
-        return [posixpath.basename(entry.rstrip("/")) for entry in entries]
 
     def _sweep_temporaries(self) -> None:
         """Remove what killed writers left half-written; only local folders can hold such files."""
@@ -254,28 +252,14 @@ class OutputFolder:
         return run
 
     def _records(self) -> list[dict[str, Any]]:
-        filesystem, path = fs.open_fs(fs.join(self.folder, "commits"))
-        names = [name for name in fs.list_files(fs.join(self.folder, "commits")) if name.endswith(".json")]
-        if not names:
-            return []
-        contents = filesystem.cat([posixpath.join(path, name) for name in names], on_error="omit")
-        if isinstance(contents, bytes):
-            contents = {names[0]: contents}
+        folder = fs.join(self.folder, "commits")
         records = []
-        for data in contents.values():
+        for data in fs.read_files(folder, [name for name in fs.list_files(folder) if name.endswith(".json")]):
             try:
                 records.append(json.loads(data))
             except ValueError:
                 continue  # cut short by a crash of the machine: its shard is done again
         return records
-
-    def _part_sizes(self) -> dict[str, int]:
-        filesystem, path = fs.open_fs(fs.join(self.folder, "data"))
-        try:
-            entries = filesystem.ls(path, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {posixpath.basename(entry["name"]): int(entry["size"]) for entry in entries}
 
 
 def _record_url(folder: str, name: str) -> str:

@@ -13,6 +13,7 @@ from st_ray.core.errors import ModelError
 from st_ray.models.folder import read_model_folder
 from st_ray.models.source import hub_id, model_digest, resolve_model
 from st_ray.store.fs import open_fs
+from tests.faulty_store import FaultyStore
 from tests.models.tiny_models import save_tiny_model
 
 # What training leaves beside a model.
@@ -181,19 +182,28 @@ def test_missing_s3_folder(s3: str, cache: Path) -> None:
 def test_failed_fetch_leaves_nothing(s3: str, tiny: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = upload(tiny, f"{s3}/failing")
 
-    def short(remote: str, local: str) -> None:
-        Path(local).write_bytes(b"{}")
+    def short(remote: list[str], local: list[str]) -> None:
+        for path in local:
+            Path(path).write_bytes(b"{}")
 
-    monkeypatch.setattr(open_fs(url)[0], "get_file", short)
+    monkeypatch.setattr(open_fs(url)[0], "get", short)
     with pytest.raises(ModelError, match="expected"):
         resolve_model(url)
     assert list(cache.iterdir()) == []
 
 
-def test_processes_that_fetch_at_once_agree(s3: str, tiny: Path, cache: Path) -> None:
+def test_processes_that_ask_at_once_fetch_once(s3: str, tiny: Path, cache: Path, store_server: FaultyStore) -> None:
     url = upload(tiny, f"{s3}/together")
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    asked = []
+
+    def note(method: str, path: str) -> str:
+        if method == "GET" and path.startswith("/bucket/together/"):
+            asked.append(path)
+        return ""
+
+    with store_server.failing(note), multiprocessing.get_context("spawn").Pool(3) as pool:
         folders = pool.map(resolve_model, [url] * 3)
+    assert len(asked) == len(set(asked)) == sum(path.is_file() for path in folders[0].rglob("*"))
     assert len(set(folders)) == 1
     assert list(cache.iterdir()) == [folders[0]]
     assert model_digest(folders[0]) == model_digest(tiny)

@@ -36,7 +36,7 @@ def reading(url: str) -> Iterator[None]:
     except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
         raise InputError(f"{url}: cannot be read: {error}", "check that the file is whole and its store up") from error
     except Exception as error:
-        if not type(error).__module__.startswith("botocore"):
+        if not type(error).__module__.startswith(("botocore", "aiohttp", "fsspec")):
             raise
         raise InputError(f"{url}: the store does not answer: {error}", "check endpoint and credentials") from error
 

@@ -12,7 +12,6 @@ on where it stopped, and refuses, by its name, what it was not begun with.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -62,11 +61,7 @@ class Work:
 
     def depths(self) -> list[int]:
         """Those that were begun, rising."""
-        filesystem, path = fs.open_fs(self._config.work_folder)
-        try:
-            names = [posixpath.basename(entry.rstrip("/")) for entry in filesystem.ls(path, detail=False)]
-        except FileNotFoundError:
-            return []
+        names = fs.list_names(self._config.work_folder)
         return sorted(int(found[1]) for found in map(_DEPTH.fullmatch, names) if found)
 
     def start_ray(self) -> None:
