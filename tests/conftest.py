@@ -64,8 +64,9 @@ def s3(store_server: FaultyStore) -> Iterator[str]:
 
     settings = {
         "AWS_ENDPOINT_URL": store_server.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        # Marked, so that a test can look for them in whatever is written.
+        "AWS_ACCESS_KEY_ID": "AKIAMARKEDKEYOFTESTS",
+        "AWS_SECRET_ACCESS_KEY": "marked-secret-of-tests",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     patch = pytest.MonkeyPatch()

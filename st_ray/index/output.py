@@ -11,7 +11,7 @@ from st_ray.index.spec import IndexSpec
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
 from st_ray.store.lineage import lineage_digest
-from st_ray.store.manifest import Manifest, ShardEntry, read_manifest
+from st_ray.store.manifest import MANIFEST, Manifest, ShardEntry, check_inside, read_manifest
 
 KIND = "index"
 TRAINED = "trained.faiss"
@@ -86,6 +86,8 @@ def open_index_output(folder: str) -> OpenedIndex:
     if manifest.kind != KIND:
         raise InputError(f"{folder} holds {manifest.kind}, not an index", "name the output of jobs.build_index")
     about = manifest.about
+    if about["merged"]:
+        check_inside(about["merged"], fs.join(folder, MANIFEST))
     return OpenedIndex(
         folder=folder,
         entries=manifest.entries,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from st_ray.core.errors import ModelError
@@ -78,6 +78,9 @@ def _shards(folder: Path, name: str) -> list[Path]:
     names = read_object(index).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise ModelError(f"{index} lists no weights", _AGAIN)
+    for shard in names.values():
+        if not isinstance(shard, str) or PurePosixPath(shard).is_absolute() or ".." in PurePosixPath(shard).parts:
+            raise ModelError(f"{index} points outside its folder: {shard!r}", _AGAIN)
     return [folder / shard for shard in sorted(set(names.values()))]
 
 

@@ -29,6 +29,7 @@ LOCAL_SETTINGS = {
     "RAY_metrics_report_interval_ms": "60000",
 }
 """Environment of a Ray that is started on this machine for a job."""
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class Stopped(KeyboardInterrupt):
@@ -59,16 +60,39 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
         options |= {"include_dashboard": False, "object_store_memory": _object_store_bytes()}
     # ray.init mostly waits for processes to come up; meanwhile the driver can load what it needs next.
     threading.Thread(target=importlib.import_module, args=("ray.data",), daemon=True).start()
+    with _on_loopback() if address == "local" else nullcontext():
+        try:
+            with nullcontext() if debug else _held_back_stderr():
+                ray.init(address=address, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise _unreachable(address, error) from error
+        try:
+            with stop_on_signals():  # Ray has put a handler of its own in place
+                yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let no process of a Ray that is started in the block listen on any but the loopback address.
+
+    Whoever reaches a port of Ray's can run code here. Ray itself does so on macOS and Windows alone, unless this
+    variable says otherwise; it is read when Ray is imported, which in this process was before.
+    """
+    from ray._private import ray_constants
+
+    before = os.environ.get(_CLUSTERS), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_CLUSTERS] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        with nullcontext() if debug else _held_back_stderr():
-            ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise _unreachable(address, error) from error
-    try:
-        with stop_on_signals():  # Ray has put a handler of its own in place
-            yield
+        yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[_CLUSTERS]
+        else:
+            os.environ[_CLUSTERS] = before[0]
 
 
 def data_context(debug: bool = False) -> None:

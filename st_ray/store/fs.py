@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +24,11 @@ _TRANSFERS = 10
 """Requests to S3 at once for one large object."""
 _RANGE_BYTES = 50 << 20
 """What one request of a large object reads."""
+_SIGNED = re.compile(
+    r"(^|[&?])(x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|signature|sig|[a-z_]*token|[a-z_]*secret|password)=",
+    re.IGNORECASE,
+)
+"""Parameters of a URL's query that are secrets, or go with one."""
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 """Errors that say what stands at a place, not that the store fails."""
 
@@ -31,8 +37,9 @@ def open_fs(url: str) -> tuple[Any, str]:
     """The file system of `url` and the path within it. Listings are never cached.
 
     Raises:
-        InputError: the URL's scheme is unknown or its driver is not installed.
+        InputError: the URL's scheme is unknown or its driver is not installed, or it holds a password or a signature.
     """
+    _refuse_secrets(url)
     try:
         fs, path = fsspec.core.url_to_fs(os.path.expanduser(url), use_listings_cache=False, **_options(url))
     except (ValueError, ImportError) as error:
@@ -204,6 +211,21 @@ def file_sizes(url: str) -> dict[str, int]:
 def list_files(url: str) -> list[str]:
     """Base names of the files directly in the folder `url`, sorted; hidden ones left out; [] where it is absent."""
     return list(file_sizes(url))
+
+
+def _refuse_secrets(url: str) -> None:
+    """Raise InputError for a URL with a secret in it, and do not repeat that: manifests and messages keep URLs."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return
+    authority, _, query = rest.partition("/")[0], *rest.partition("?")[1:]
+    # A secret of AWS may hold slashes; no bucket's name holds a colon, but that of an access point does.
+    in_bucket = scheme in _S3 and ":" in authority and not authority.startswith("arn:")
+    if in_bucket or ":" in authority.rpartition("@")[0] or _SIGNED.search(query):
+        raise InputError(
+            f"a URL of {scheme}:// holds a password, a key or a signature, which manifests and logs would keep",
+            "leave it out, and give credentials by the environment, a profile or the machine's role",
+        )
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -96,10 +96,13 @@ class Manifest:
                     f"{where} has schema version {version}; this release reads version {SCHEMA_VERSION}",
                     "use the release that wrote it, or make the output again",
                 )
+            entries = tuple(ShardEntry(**entry) for entry in document["entries"])
+            for entry in entries:
+                check_inside(entry.name, where)
             return cls(
                 kind=document["kind"],
                 lineage=document["lineage"],
-                entries=tuple(ShardEntry(**entry) for entry in document["entries"]),
+                entries=entries,
                 about=document["about"],
                 run=document["run"],
             )
@@ -125,6 +128,14 @@ def read_manifest_of(folder: str, kind: str, remedy: str) -> Manifest:
     if manifest.kind != kind:
         raise InputError(f"{folder} holds {manifest.kind}, not {kind}", remedy)
     return manifest
+
+
+def check_inside(name: str, where: str) -> None:
+    """Raise InputError, naming the file `where` that tells of it, unless `name` is that of a file in a folder."""
+    if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in ("/", "\\", "\0")):
+        raise InputError(
+            f"{where} names {name!r}, which is no file of its folder", "use a folder that is as its job left it"
+        )
 
 
 def content_digest(data: bytes) -> str:

@@ -66,7 +66,7 @@ def write_matches(url: str, matches: Matches) -> None:
 def read_matches(url: str) -> np.ndarray:
     """int32 `[m, 3]`: row of the shard, old part, row of the old part; none where nothing was kept."""
     try:
-        return np.load(io.BytesIO(fs.read_bytes(url)))
+        return np.load(io.BytesIO(fs.read_bytes(url)), allow_pickle=False)
     except FileNotFoundError:
         return np.empty((0, 3), np.int32)
 

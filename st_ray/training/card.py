@@ -67,7 +67,7 @@ def model_card(facts: CardFacts) -> str:
         ("Lineage", _table(facts.lineage)),
     ]
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections if text)
-    return f"---\n{_front_matter(facts)}\n---\n\n# {_inline(facts.name)}\n\n{_introduction(facts)}\n\n{body}\n"
+    return f"---\n{_front_matter(facts)}\n---\n\n# {_plain(facts.name)}\n\n{_introduction(facts)}\n\n{body}\n"
 
 
 def _front_matter(facts: CardFacts) -> str:
@@ -119,7 +119,7 @@ def _usage(facts: CardFacts) -> str:
 
 def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
     rows = [
-        f"| {_inline(data)} | {_inline(name)} | {metric_text(value)} |"
+        f"| {_plain(data)} | {_plain(name)} | {metric_text(value)} |"
         for data, values in metrics.items()
         for name, value in values.items()
     ]
@@ -127,13 +127,18 @@ def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| {_inline(name)} | {_code(str(value))} |" for name, value in values.items()]
+    rows = [f"| {_plain(name)} | {_code(str(value))} |" for name, value in values.items()]
     return "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
 
 
 def _code(text: str) -> str:
     """As code on one line, also in a table."""
     return text and f"`{_inline(text).replace('`', chr(39))}`"
+
+
+def _plain(text: str) -> str:
+    """As text on one line, none of it HTML."""
+    return _inline(text).replace("<", "&lt;")
 
 
 def _inline(text: str) -> str:

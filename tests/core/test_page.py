@@ -11,6 +11,7 @@ import pytest
 from st_ray.core.page import Section, report_page
 from st_ray.evaluation.plots import confusion, predicted_by_gold, query_values
 from st_ray.evaluation.threshold_plots import calibration
+from tests.conftest import ROOT
 
 HOSTILE = "<b>&amp; \"'</script><script>alert(1)</script> 漢字"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -182,3 +183,11 @@ def test_rows_are_of_one_length() -> None:
 def test_a_name_that_is_no_text() -> None:
     """A file's name may hold bytes that are none of UTF-8."""
     assert Page(report_page("a\udcff", {"a\udcff": "b"}, [])).texts("h1") == ["a?"]
+
+
+def test_every_page_is_made_by_this_module() -> None:
+    """Whoever shows ids, texts or names of files leaves it to `report_page` to escape them."""
+    sources = [path for folder in ("st_ray", "jobs") for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 200
+    makers = {path.name for path in sources if re.search(r"</?(html|body|div|td|script|iframe)\b", path.read_text())}
+    assert makers == {"page.py"}

@@ -116,3 +116,12 @@ def test_the_code_in_it_runs(is_cross_encoder: bool, tmp_path: Path, monkeypatch
         exec(snippet, names)
         shapes.append(names["scores" if is_cross_encoder else "embeddings"].shape)
     assert shapes[0] == shapes[1] == ((2,) if is_cross_encoder else (3, 32))
+
+
+def test_names_are_no_html() -> None:
+    hostile = "<script>alert(1)</script>"
+    metrics = {hostile: {hostile: 0.5}}
+    body = model_card(replace(FACTS, name=hostile, metrics=metrics, data={hostile: hostile})).split("\n---\n\n")[1]
+    outside_code = re.sub(r"```.*?```|`[^`]*`", "", body, flags=re.DOTALL)
+    assert "&lt;script>" in outside_code
+    assert "<script" not in outside_code

@@ -166,7 +166,7 @@ def write_matches(url: str, matches: np.ndarray) -> None:
 
 def read_matches(url: str) -> np.ndarray:
     """The inverse of `write_matches`."""
-    return np.load(io.BytesIO(fs.read_bytes(url)))
+    return np.load(io.BytesIO(fs.read_bytes(url)), allow_pickle=False)
 
 
 @dataclass(frozen=True)

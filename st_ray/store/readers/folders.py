@@ -11,6 +11,7 @@ from typing import Any
 
 from st_ray.core.errors import InputError
 from st_ray.store.fs import is_local, open_fs
+from st_ray.store.manifest import check_inside
 from st_ray.store.readers.files import reading, stamp_of, stat
 from st_ray.store.readers.formats import SUPPORTED, classify
 from st_ray.store.readers.spec import SourceFile
@@ -123,6 +124,7 @@ class _Place:
                 f"{self.given}: a DatasetDict with {len(splits)} splits: {', '.join(splits) or 'none'}",
                 f"name one of them: {posixpath.join(self.given, splits[0])}" if splits else "save it again",
             )
+        check_inside(splits[0], posixpath.join(path, "dataset_dict.json"))
         return self._dataset(posixpath.join(path, splits[0]))
 
     def _dataset(self, path: str) -> Found:
@@ -130,6 +132,7 @@ class _Place:
         state = posixpath.join(path, "state.json")
         files = []
         for entry in self._json(state).get("_data_files", []):
+            check_inside(entry["filename"], state)
             name = posixpath.join(path, entry["filename"])
             info = stat(self.fs, name)
             if info is None:

@@ -269,5 +269,5 @@ def _keep(number: int, folder: str, count: int, *pieces: Any) -> list[Any]:
 
 
 def _load(url: str) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(fs.read_bytes(url))) as arrays:
+    with np.load(io.BytesIO(fs.read_bytes(url)), allow_pickle=False) as arrays:
         return dict(arrays)
