@@ -36,6 +36,7 @@ with ray_session():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_credentials_are_written_nowhere(
     s3: str,
