@@ -151,7 +151,7 @@ def inline_mining(models: Models, sizes: Sizes = Sizes(), *, pages: bool = True)
             "_QUERIES_OF_A_SHARD": sizes.queries_of_a_shard,
         },
         rescoring: {"rerank": models.rerank},
-        work: {"ray_session": lambda *_, **__: nullcontext(), "data_context": lambda *_: None},
+        work: {"job_session": lambda *_, **__: nullcontext(), "data_context": lambda *_: None},
         distinct: {"BUCKET_ROWS": sizes.bucket_rows},
         steps: {"run_stage": run_inline, "Meter": NoMeter, "cluster_nodes": lambda: [Node(2, 0)]},
         texts: {"run_stage": run_inline, "Meter": NoMeter},

@@ -66,7 +66,7 @@ def inline_ray(*modules: str) -> Iterator[InlineRay]:
     replaced: dict[str, Any] = {
         "st_ray.runtime.shuffle.ray": inline,
         "st_ray.runtime.pipeline.ray": inline,
-        "st_ray.runtime.begin.ray_session": lambda *_, **__: nullcontext(),
+        "st_ray.runtime.begin.job_session": lambda *_, **__: nullcontext(),
         "st_ray.runtime.begin.data_context": lambda debug: None,
         "st_ray.store.fs.os.fsync": lambda descriptor: None,  # most of the time, with so many small files
     }

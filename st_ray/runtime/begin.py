@@ -7,8 +7,9 @@ from contextlib import ExitStack, contextmanager
 
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.config import JobConfig
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.store.lineage import Lineage
 from st_ray.store.lock import OutputLock
 from st_ray.store.output import OutputFolder, Writer
@@ -43,7 +44,7 @@ def begun(
             output.clear()
         writer = output.begin(lineage)
         laps.end("input")
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+        (session or stack).enter_context(job_session(config))
         data_context(config.debug)
         laps.end("Ray")
         yield lock, writer

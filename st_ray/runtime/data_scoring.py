@@ -13,11 +13,12 @@ from st_ray.runtime.compute import Compute, actors_for
 from st_ray.runtime.config import DataJobConfig
 from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, reading_lineage, stamps_digest
 from st_ray.runtime.cross_encoding.stage import scoring_figures
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, run_stage
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
@@ -99,12 +100,12 @@ class DataScoring(ABC, Generic[Loader]):
             if config.overwrite:
                 output.clear()
             if not request.small:
-                session.enter_context(ray_session(config.address, debug=config.debug))
+                session.enter_context(job_session(config))
             corpus = prepare_corpus(request)
             if compute is not None:
                 output.check_lineage(self._lineage(compute, corpus.digest))
             laps.end("input and model")
-            session.enter_context(ray_session(config.address, debug=config.debug))
+            session.enter_context(job_session(config))
             data_context(config.debug)
             laps.end("Ray")
             actors = actors_for(config, compute, len(corpus.shards), model.actor_bytes)

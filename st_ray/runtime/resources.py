@@ -11,6 +11,7 @@ from st_ray.core.errors import ConfigError, ResourceError
 
 TASK_CPUS = 0.25
 """Logical CPUs of one reading or writing task: they wait for storage most of the time."""
+_GROUP_LABEL = "ray.io/node-group"
 _IN_FLIGHT = 2
 _KEEP_SHARE = 0.25
 _READERS_PER_GPU = 3
@@ -25,6 +26,10 @@ class Node:
     gpus: float
     memory: float = math.inf
     accelerator: str = ""
+
+    def fits_into(self, other: Node) -> bool:
+        """Whether `other` has as many CPUs and GPUs."""
+        return self.cpus <= other.cpus and self.gpus <= other.gpus
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,14 @@ class ActorPlan:
         room = max(1, sum(_fit(node, self.cpus, self.gpus) for node in nodes))
         maximum = min(self.maximum, room)
         return dataclasses.replace(self, minimum=1, maximum=maximum, initial=min(self.initial, maximum))
+
+
+def machine_for(actors: str, gpus_per_actor: float | None, cpus_per_actor: float | None) -> Node | None:
+    """The least machine that a job must wait for before it can plan its pool; None unless MIN of `actors` is 0."""
+    bounds = parse_actors(actors)
+    if bounds is None or bounds[0] > 0:
+        return None
+    return Node((cpus_per_actor or 1.0) + 2 * TASK_CPUS, gpus_per_actor or 0.0)
 
 
 def parse_actors(text: str) -> tuple[int, int] | None:
@@ -91,7 +104,7 @@ def plan_actors(
     Args:
         shards: work to share; more actors than that are never started.
         actor_bytes: memory that one actor takes.
-        can_grow: the cluster has an autoscaler, so what is not there yet may come.
+        can_grow: an autoscaler may add machines, so MIN alone has to fit, and the pool may grow to MAX.
 
     Raises:
         ConfigError: a flag's value makes no sense.
@@ -103,16 +116,19 @@ def plan_actors(
     total_gpus = sum(node.gpus for node in nodes)
     total_cpus = sum(node.cpus for node in nodes)
     gpus = gpus_per_actor if gpus_per_actor is not None else (1.0 if total_gpus else 0.0)
-    if gpus > total_gpus and not can_grow:
+    waits = can_grow and bounds is not None and bounds[0] == 0
+    if gpus > total_gpus and not waits:
         raise ResourceError(
             f"--gpus-per-actor {gpus:g} was asked for, but Ray sees {total_gpus:g} GPUs",
-            "use --gpus-per-actor 0 to run on CPUs, or join a cluster that has GPUs with --address",
+            "use --gpus-per-actor 0 to run on CPUs, or join a cluster that has GPUs with --address (--actors 0:MAX "
+            "where an autoscaler adds them)",
         )
     cpus = cpus_per_actor if cpus_per_actor is not None else _default_cpus(nodes, gpus, actor_bytes)
     room = sum(_fit(node, cpus, gpus) for node in nodes)
-    minimum, maximum = bounds or (1, max(1, room))
-    if not can_grow:
+    minimum, maximum = bounds or (1, room)
+    if not waits:
         _check_room(max(1, minimum), room, cpus, gpus, total_cpus)
+    if not can_grow:
         maximum = min(maximum, room)
     maximum = max(1, min(maximum, shards))
     minimum = max(1, min(minimum, maximum))
@@ -121,7 +137,7 @@ def plan_actors(
     readers = maximum * _READERS_PER_GPU if gpus else max(1, maximum // _ACTORS_PER_READER)
     reader_cpus = 1.0 if gpus and total_cpus >= maximum * cpus + readers + TASK_CPUS else TASK_CPUS
     # The first actor to be ready must not take what the others could begin with, nor keep them from being started.
-    initial = maximum if shards <= _IN_FLIGHT * maximum and not can_grow else minimum
+    initial = max(minimum, min(maximum, room)) if shards <= _IN_FLIGHT * maximum else minimum
     in_flight = _IN_FLIGHT if shards > _IN_FLIGHT * maximum else 1
     return ActorPlan(minimum, maximum, initial, in_flight, cpus, threads, gpus, readers, reader_cpus)
 
@@ -147,11 +163,13 @@ def cluster_nodes() -> list[Node]:
 
 
 def cluster_can_grow() -> bool:
-    """Whether an autoscaler has told Ray which machines it may add."""
+    """Whether machines belong to groups, as those do that `ray up` and KubeRay start, and their autoscalers add.
+
+    What an autoscaler could add is known to itself alone.
+    """
     import ray
 
-    config = ray._private.state.state.get_cluster_config()
-    return bool(config and config.node_group_configs)
+    return any(_GROUP_LABEL in node.get("Labels", {}) for node in ray.nodes() if node["Alive"])
 
 
 def _accelerator(resources: Mapping[str, float]) -> str:
@@ -198,7 +216,7 @@ def _check_room(minimum: int, room: int, cpus: float, gpus: float, total_cpus: f
     raise ResourceError(
         f"{minimum} actors of {each} do not fit: Ray has {total_cpus:g} CPUs and reading and writing need "
         f"{2 * TASK_CPUS:g} on each machine, so {room} fit",
-        "lower --actors or --cpus-per-actor, or add machines",
+        "lower --actors or --cpus-per-actor, or add machines (--actors 0:MAX where an autoscaler adds them)",
     )
 
 

@@ -20,12 +20,15 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--hold", default="")
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--actors", default="1")
     parser.add_argument("--die-before-manifest", action="store_true")
     args = parser.parse_args()
     if args.die_before_manifest:
         OutputFolder.finish = _die  # type: ignore[method-assign]
     try:
-        encode(config_for(args.source, args.output), StubLoader(hold=args.hold, seconds=args.seconds))
+        encode(
+            config_for(args.source, args.output, actors=args.actors), StubLoader(hold=args.hold, seconds=args.seconds)
+        )
     except StRayError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -96,7 +96,7 @@ def no_ray(report: Callable[..., bytes] = lambda *_: b"") -> Iterator[None]:
             f"{stages.__name__}.Meter": NoMeter,
             f"{stages.__name__}.cluster_can_grow": lambda: False,
             f"{stages.__name__}.pipeline.map_actors": lambda ds, make, plan, careful: Steps([*ds.steps, make()]),
-            f"{job.__name__}.ray_session": lambda *_, **__: nullcontext(),
+            f"{job.__name__}.job_session": lambda *_, **__: nullcontext(),
             f"{job.__name__}.data_context": lambda debug: None,
             f"{job.__name__}.report": report,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from st_ray.core.errors import ConfigError, ResourceError
-from st_ray.runtime.resources import Node, parse_actors, plan_actors
+from st_ray.runtime.resources import Node, machine_for, parse_actors, plan_actors
 
 
 def test_a_laptop_gets_an_actor_a_cpu_and_keeps_some_for_reading() -> None:
@@ -43,6 +43,32 @@ def test_the_maximum_shrinks_to_what_fits() -> None:
 def test_an_autoscaler_may_bring_what_is_missing() -> None:
     plan = plan_actors([Node(2, 0)], shards=9, actors="0:4", gpus_per_actor=1, can_grow=True)
     assert (plan.minimum, plan.maximum, plan.gpus) == (1, 4, 1)
+
+
+def test_a_growing_cluster_is_asked_for_the_maximum_and_must_hold_the_minimum() -> None:
+    plan = plan_actors([Node(0, 0), Node(8, 1)], shards=99, actors="1:16", can_grow=True)
+    assert (plan.minimum, plan.maximum, plan.initial) == (1, 16, 1)
+    few = plan_actors([Node(0, 0), Node(8, 1)] * 3, shards=16, actors="1:16", can_grow=True)
+    assert few.initial == 3  # what is there begins at once
+    assert plan_actors([Node(8, 1)], shards=99, can_grow=True).maximum == 1  # auto counts what is there
+    for actors in ("auto", "1:16"):
+        with pytest.raises(ResourceError, match="--actors 0:MAX"):
+            plan_actors([Node(0, 0)], shards=99, actors=actors, can_grow=True)
+
+
+@pytest.mark.parametrize(
+    ("actors", "gpus", "cpus", "expected"),
+    [
+        ("auto", 1, 1, None),
+        ("4", 1, 1, None),
+        ("1:4", 1, 1, None),
+        ("0:4", None, None, Node(1.5, 0)),
+        ("0:4", 1, None, Node(1.5, 1)),
+        ("0:4", 0, 7.5, Node(8, 0)),
+    ],
+)
+def test_what_a_job_waits_for(actors: str, gpus: float | None, cpus: float | None, expected: Node | None) -> None:
+    assert machine_for(actors, gpus, cpus) == expected
 
 
 def test_gpus_that_are_not_there() -> None:

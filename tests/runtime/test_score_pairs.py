@@ -73,7 +73,7 @@ def run_steps(stage: Stage, output: OutputFolder, writer: Writer, *_: Any) -> St
 @contextmanager
 def inline() -> Iterator[None]:
     replaced = {
-        f"{MODULE}.ray_session": lambda *_, **__: nullcontext(),
+        f"{MODULE}.job_session": lambda *_, **__: nullcontext(),
         f"{MODULE}.data_context": lambda debug: None,
         f"{MODULE}.run_stage": run_steps,
         f"{MODULE}.Meter": InlineMeter,

@@ -27,11 +27,12 @@ from st_ray.runtime.encode.reference import (
 )
 from st_ray.runtime.encode.reuse import check_same_embeddings, find_matches
 from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize, TokenEncoder
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.store import fs
 from st_ray.store.embeddings import KIND, open_embeddings
@@ -76,13 +77,13 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
             output.clear()
         if not request.small:
             laps.end("input and model")
-            (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+            (session or stack).enter_context(job_session(config))
             laps.end("Ray")
         corpus = prepare_corpus(request)
         if compute is not None:
             output.check_lineage(_lineage(config, request, model, compute, corpus.digest))
         laps.end("input and model")
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+        (session or stack).enter_context(job_session(config))
         data_context(config.debug)
         laps.end("Ray")
         actors = actors_for(config, compute, len(corpus.shards), model.actor_bytes)

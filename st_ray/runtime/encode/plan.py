@@ -15,9 +15,9 @@ from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model, inspect_model
 from st_ray.runtime.encode.prepare import scan_request
 from st_ray.runtime.encode.steps import EncoderLoader
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import cluster_nodes, parse_actors
-from st_ray.runtime.session import ray_session
 from st_ray.store.embeddings import KIND
 from st_ray.store.output import OutputFolder
 from st_ray.store.readers.sample import sample_texts
@@ -92,10 +92,10 @@ def plan_encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> En
     OutputFolder(config.output, KIND).check_usable()
     model = injected_model(config, loader) if loader else inspect_model(config)
     request = scan_request(config, staging=None)
-    with ray_session(config.address, debug=config.debug):
+    with job_session(config):
         corpus = prepare_corpus(request)
         compute = model.begun_compute(config, None)
-        here = actors_for(config, compute, len(corpus.shards), model.actor_bytes)
+        here = actors_for(config, compute, len(corpus.shards), model.actor_bytes).fitted(cluster_nodes())
         compute = compute or model.choose_compute(config, gpu=here.gpus > 0, nodes=cluster_nodes())
         encoder = model.loader_for(compute)
         texts = sample_texts(corpus.shards, corpus.spec, SAMPLE_TEXTS, config.seed)

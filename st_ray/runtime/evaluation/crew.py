@@ -11,9 +11,9 @@ import ray
 from st_ray.evaluation.judge import Judge, MetricState
 from st_ray.runtime.config import JobConfig
 from st_ray.runtime.evaluation.aggregate import RANGE_PAIRS, Crew, Here, absorbed
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import cluster_nodes
-from st_ray.runtime.session import ray_session
 from st_ray.runtime.shuffle import spread
 from st_ray.store.scores import ScoresPart, ScoreStore
 
@@ -25,7 +25,7 @@ def crew_for(config: JobConfig, store: ScoreStore, session: ExitStack) -> Crew:
     """Evaluators on Ray; this process alone for what it is done with sooner than others, or than a Ray, would start."""
     if store.manifest.rows <= (_ALONE if ray.is_initialized() else RANGE_PAIRS):
         return Here()
-    session.enter_context(ray_session(config.address, debug=config.debug))
+    session.enter_context(job_session(config))
     return OnRay()
 
 

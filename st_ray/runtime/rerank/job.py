@@ -14,6 +14,7 @@ from st_ray.runtime.corpus import flags_of_a_corpus
 from st_ray.runtime.cross_encoding.model import injected_scorer, inspect_cross_encoder, require_one_label
 from st_ray.runtime.cross_encoding.stage import SHARD_PAIRS, Scoring, least_correlation, scoring_figures
 from st_ray.runtime.cross_encoding.steps import ScorerLoader
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates
@@ -21,7 +22,7 @@ from st_ray.runtime.rerank.config import RerankConfig
 from st_ray.runtime.rerank.steps import RankHits, ReadPairs, ReadSomePairs
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.runtime.texts_by_id.staged import text_request
 from st_ray.store import fs
@@ -64,7 +65,7 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
         if config.overwrite:
             output.clear()
         laps.end("input and model")
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+        (session or stack).enter_context(job_session(config))
         data_context(config.debug)
         laps.end("Ray")
         gpu = actors_for(config, compute, 1, model.actor_bytes).gpus > 0

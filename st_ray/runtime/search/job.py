@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from st_ray.core.errors import StRayError
 from st_ray.runtime.clock import Laps
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
@@ -16,7 +17,7 @@ from st_ray.runtime.search.answer import WITHOUT_HITS, Answer
 from st_ray.runtime.search.base import QUERIES, TERMS, Ready, SearchKind
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.pool import SearchPool, start_pool
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.store import fs
 from st_ray.store.hits import KIND, SUFFIXES
@@ -64,7 +65,7 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
         finished = output.manifest()
         if finished is not None:
             return JobResult(finished, output.folder, already_complete=True)
-        session.enter_context(ray_session(config.address, debug=config.debug))
+        session.enter_context(job_session(config))
         data_context(config.debug)
         laps.end("Ray")
         run = _Run(config, ready)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from st_ray.runtime.corpus import Corpus, ScanRequest, prepare_corpus, reading_lineage
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.resources import ActorPlan, cluster_can_grow, cluster_nodes, plan_actors
 from st_ray.runtime.search.base import TERMS, Ready
@@ -16,7 +17,6 @@ from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.pool import Searcher, Share, consecutive
 from st_ray.runtime.search.terms import count_terms
 from st_ray.runtime.search.texts import ReadWords, corpus_request, query_request, text_queries
-from st_ray.runtime.session import ray_session
 from st_ray.search.lexical import Bm25, LexicalSearcher, Words
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
@@ -56,7 +56,7 @@ class LexicalSearch:
         corpus = corpus_request(config, fs.join(config.output, TERMS, STAGING))
         request = query_request(config)
         if not request.small:
-            session.enter_context(ray_session(config.address, debug=config.debug))
+            session.enter_context(job_session(config))
         scanned = prepare_corpus(request)
         if request.small:
             reader = ReadWords(scanned.spec, config.on_bad_row, words)

@@ -12,12 +12,13 @@ import ray
 
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.corpus import ScanRequest, flags_of_a_corpus, prepare_corpus, reading_lineage, stamps_digest
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import Row, result_of, task_of
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.texts import describe_rows
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, run_stage
 from st_ray.search.lexical import LIBRARY, Words, frequencies_of, merged_frequencies
 from st_ray.store import fs
@@ -50,12 +51,12 @@ def count_terms(config: SearchConfig, request: ScanRequest, words: Words, folder
         return finished
     with output.lock() as lock:
         if not request.small:
-            session.enter_context(ray_session(config.address, debug=config.debug))
+            session.enter_context(job_session(config))
         with flags_of_a_corpus():
             corpus = prepare_corpus(request)
         lineage = _lineage(request, words, corpus.digest)
         writer = output.begin(lineage)
-        session.enter_context(ray_session(config.address, debug=config.debug))
+        session.enter_context(job_session(config))
         data_context(config.debug)
         laps.end("input and Ray")
         meter = Meter()

@@ -12,12 +12,13 @@ from st_ray.core.environment import is_installed
 from st_ray.core.errors import ConfigError, ResourceError, ShardError, StRayError
 from st_ray.core.summary import human_seconds
 from st_ray.runtime.clock import Laps
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.model_output import TRAINING, ModelOutput
 from st_ray.runtime.progress import Progress
 from st_ray.runtime.resources import cluster_can_grow, cluster_nodes
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.session import data_context, raise_if_stopped, ray_session
+from st_ray.runtime.session import data_context, raise_if_stopped
 from st_ray.runtime.training.base import BaseModel, CrossEncoderBase, base_model
 from st_ray.runtime.training.config import TrainConfig
 from st_ray.runtime.training.data import TrainData, train_data
@@ -68,7 +69,7 @@ def train_model(config: TrainConfig, session: ExitStack | None = None) -> JobRes
             output.clear()
         laps.end("input and model")
 
-        (session or stack).enter_context(ray_session(config.address, debug=config.debug))
+        (session or stack).enter_context(job_session(config))
         data_context(config.debug)
         nodes = cluster_nodes()
         machines = plan_machines(config, nodes, cluster_can_grow())

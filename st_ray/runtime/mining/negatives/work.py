@@ -18,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 
 from st_ray.core.errors import OutputError
 from st_ray.runtime.clock import Laps
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.mining.negatives.config import MineHardNegativesConfig
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.store import fs
 from st_ray.store.manifest import MANIFEST
 
@@ -66,7 +67,7 @@ class Work:
 
     def start_ray(self) -> None:
         """Start or join Ray, unless that is done."""
-        self.session.enter_context(ray_session(self._config.address, debug=self._config.debug))
+        self.session.enter_context(job_session(self._config))
         data_context(self._config.debug)
 
     @contextmanager

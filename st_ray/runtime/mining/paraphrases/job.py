@@ -9,6 +9,7 @@ from st_ray.core.errors import InputError, StRayError
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.encode.within import encode_within
+from st_ray.runtime.joining import job_session
 from st_ray.runtime.mining.check import check_rows
 from st_ray.runtime.mining.paraphrases.blocks import cut_blocks
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
@@ -21,7 +22,7 @@ from st_ray.runtime.mining.paraphrases.write import PART_PAIRS, Survey, count_fo
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.target import Target
-from st_ray.runtime.session import data_context, ray_session
+from st_ray.runtime.session import data_context
 from st_ray.runtime.shuffle import spread
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
@@ -75,7 +76,7 @@ def mine_paraphrases(
         finished = output.manifest()
         if finished is not None:
             return JobResult(finished, output.folder, already_complete=True)
-        session.enter_context(ray_session(config.address, debug=config.debug))
+        session.enter_context(job_session(config))
         data_context(config.debug)
         laps.end("Ray")
         store = target.store
