@@ -32,10 +32,11 @@ class JobConfig:
     """Remove what an earlier run of this job left in --output and start again."""
 
     actors: str = "auto"
-    """Model actors: N, or MIN:MAX for a pool that grows with the work up to what fits, or on a cluster that `ray up`
-    or KubeRay keeps up to MAX, for which machines are added. MIN must fit at the start; 0:MAX waits for a first
-    machine that holds an actor (half an hour at most), and then keeps one actor at least. auto: as many as fit on what
-    is there: one a GPU; where there are none, as many as CPUs and memory hold."""
+    """Model actors: N, or MIN:MAX for a pool that grows while shards wait. MIN must fit at the start; MAX is cut to
+    what fits, unless the cluster is one that `ray up` or KubeRay made, whose autoscaler is then asked for machines and
+    must be allowed as many as MAX takes. There, 0:MAX waits for a first machine that holds an actor, half an hour at
+    most; later the pool has one actor at least. auto: as many as fit on what is there, one a GPU; where there are none,
+    as many as CPUs and memory hold."""
 
     gpus_per_actor: float | None = None
     """GPUs of one actor; a fraction lets actors share a GPU. Unset: 1 where the cluster has GPUs, else 0; name it
