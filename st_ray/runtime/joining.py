@@ -45,6 +45,7 @@ def _wait_for(machine: Node, seconds: float) -> None:
         waited = time.monotonic() - started
         print(f"waiting for {asked} from the autoscaler  {human_seconds(waited)}", file=sys.stderr, flush=True)
         if ray.wait([probe], timeout=min(LOG_EVERY_SECONDS, seconds))[0]:
+            ray.get(probe)  # raises where Ray has given up on it
             return
         if waited >= seconds:
             ray.cancel(probe)
