@@ -1,16 +1,16 @@
 """The Ray Data idiom in one place: one row a shard, `.map` everywhere, failures travel as data.
 
-A single row is never split or merged with another, so a shard keeps its identity from plan to commit. Rows carry
+A single row is never split or merged with another, so a shard keeps its identity from plan to commit, whichever block
+it lies in. Rows carry
 `shard` (its number) and `name` (its part); a step that raises turns its row into one with `failure` set, which the
 following steps pass on, so that the driver learns which shard failed and why, and the other shards go on.
 """
 
 from __future__ import annotations
 
-import os
+import atexit
 import pickle
-import threading
-import time
+import signal
 import traceback
 import warnings
 from collections.abc import Callable
@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     import ray.data
 
 Row = dict[str, Any]
-_WATCH_SECONDS = 5.0
+_END_SECONDS = 10
 
 
-def start_rows(tasks: list[tuple[int, str, Any]]) -> ray.data.Dataset:
-    """A dataset with one block a task from `(number, part name, picklable descriptor)`."""
+def start_rows(tasks: list[tuple[int, str, Any]], blocks: int) -> ray.data.Dataset:
+    """A dataset with a row for each `(number, part name, picklable descriptor)`, in so many blocks.
+
+    What lies in one block goes through each step in one call, row by row: Ray's own work is by the block.
+    """
     import ray.data
 
     rows = [{"shard": number, "name": name, "task": pack(task)} for number, name, task in tasks]
-    return ray.data.from_items(rows, override_num_blocks=len(rows))
+    return ray.data.from_items(rows, override_num_blocks=blocks)
 
 
 def task_of(row: Row) -> Any:
@@ -149,27 +152,24 @@ class _Guarded:
         return _run(self._step, row)
 
 
-def _leave_with_parent() -> None:
-    """End this process some seconds after the one that started it.
+def _end_for_sure() -> None:
+    """See to it that this process is gone some seconds after it began to end.
 
-    A worker ends by itself when its raylet is gone, but Ray 2.60 can wait for itself for ever on the way out, in the
-    destructor of its core worker (`~Publisher` posts to a queue whose lock is held): such a process stays, with all the
-    memory of its model.
+    Ray 2.60 can wait for itself for ever on the way out, in the destructor of its core worker (`~Publisher` posts to a
+    queue whose lock is held): such a process stays, with all the memory of its model. Nothing of Python runs by then,
+    so it is left to the kernel.
     """
-    parent = os.getppid()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-        time.sleep(_WATCH_SECONDS)
-        os._exit(0)
+    def begin() -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_END_SECONDS)
 
-    threading.Thread(target=watch, name="leave-with-parent", daemon=True).start()
+    atexit.register(begin)
 
 
 class _GuardedActor:
     def __init__(self, make: Callable[[], Callable[[Row], Row]]) -> None:
-        _leave_with_parent()
+        _end_for_sure()
         try:
             self._step = make()
         except StRayError as error:

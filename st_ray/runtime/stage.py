@@ -33,6 +33,8 @@ ATTEMPTS = 4
 GIVE_UP_AFTER = 10
 """Failed shards after which a run ends early: the fault is then hardly the shard's own."""
 _SHOWN_REASONS = 5
+_ROWS_OF_BLOCK = 256
+_LEAST_BLOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def _run_pass(
     stage: Stage, writer: Writer, lock: OutputLock, todo: list[tuple[int, str, Any]], careful: bool, tally: _Tally
 ) -> None:
     """Run the pipeline over `todo`; shards whose process died simply do not come back."""
-    ds = stage.connect(pipeline.start_rows(todo), careful)
+    blocks = len(todo) if careful else block_count([stage.rows[number] for number, *_ in todo])
+    ds = stage.connect(pipeline.start_rows(todo, blocks), careful)
     commit = _Commit(stage.finish, writer)
     ds = pipeline.map_tasks(ds, commit, size=stage.writers, cpus=stage.writer_cpus, gpus=stage.writer_gpus)
     try:
@@ -195,6 +198,16 @@ def _run_pass(
         )
         broken.details = traceback.format_exc()
         raise broken from error
+
+
+def block_count(rows: Sequence[int]) -> int:
+    """How many blocks the shards with so many `rows` each are run in.
+
+    A block costs Ray some 25 ms, whatever is in it. Shards of a few rows, less work than that, share one; enough blocks
+    are left for all workers, and for what is in flight on one that dies to be a small part of the whole.
+    """
+    together = max(1, _ROWS_OF_BLOCK * len(rows) // max(1, sum(rows)))
+    return min(len(rows), max(-(-len(rows) // together), _LEAST_BLOCKS))
 
 
 class _Commit:
