@@ -1,15 +1,17 @@
 # make demo | chain | test | test-slow | lint | bench | bench-search — each sets up .venv first, once.
 # make chain CRANFIELD=FOLDER — a re-ranker of one's own, from mining to measuring, on a collection in BEIR's layout.
 # make peer-evaluators — records again what the evaluators of an older peer give, in an environment of its own.
+# make peer-export — the peer opens our exports for OpenVINO and we open its; another environment of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CRANFIELD ?= ../shared/data/cranfield
 PEER := .peers/sentence-transformers-3.4.1
+PEER_OPENVINO := .peers/sentence-transformers-6.2.0-openvino
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: setup demo chain test test-slow lint format bench bench-search peer-evaluators clean
+.PHONY: setup demo chain test test-slow lint format bench bench-search peer-evaluators peer-export clean
 
 setup: $(VENV)/.ready
 
@@ -56,6 +58,16 @@ peer-evaluators: $(PEER)/.ready
 $(PEER)/.ready:
 	$(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 sentence-transformers==3.4.1 transformers==4.48.3 'datasets<4'
+	@touch $@
+
+peer-export: setup $(PEER_OPENVINO)/.ready
+	$(BIN)/python -m pytest tests/parity/test_export.py
+
+# Its optimum-intel wants an older transformers than st-ray's. torchvision, where it came along, breaks the import.
+$(PEER_OPENVINO)/.ready:
+	$(PYTHON) -m venv $(PEER_OPENVINO)
+	$(PEER_OPENVINO)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 'sentence-transformers[openvino]==6.2.0' datasets
+	$(PEER_OPENVINO)/bin/pip uninstall --quiet --yes torchvision
 	@touch $@
 
 clean:

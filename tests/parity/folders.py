@@ -36,6 +36,17 @@ def save_with_peer(folder: Path, cased: bool = False, **variant: Any) -> Path:
     return folder
 
 
+def save_with_random_head(base: Path, folder: Path) -> Path:
+    """A cross-encoder with one label: the transformer in `base`, and a seeded head."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(7)
+    AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
+
+
 def as_old_generation(new: Path, old: Path, **variant: Any) -> Path:
     """A copy of `new` as version 3 would have written it."""
     wanted = Variant(**variant)

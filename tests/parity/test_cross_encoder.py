@@ -13,6 +13,7 @@ from st_ray import CrossEncoder
 from st_ray.models.source import resolve_model
 from tests.conftest import DATA
 from tests.models.tiny_models import ODD_TEXTS, TEXTS, save_tiny_classifier
+from tests.parity.folders import save_with_random_head
 
 PAIRS = [(first, second) for first in TEXTS for second in ODD_TEXTS if len(first) + len(second) < 90_000]
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -83,13 +84,7 @@ def compare_on_real_pairs(folder: Path) -> None:
 
 
 def test_a_seeded_head_on_the_real_model(tmp_path: Path, minilm: str) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    source = resolve_model(minilm)
-    torch.manual_seed(7)
-    AutoModelForSequenceClassification.from_pretrained(source, num_labels=1).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path)
-    compare_on_real_pairs(tmp_path)
+    compare_on_real_pairs(save_with_random_head(resolve_model(minilm), tmp_path))
 
 
 @pytest.mark.slow
