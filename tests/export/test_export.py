@@ -103,6 +103,16 @@ def test_a_second_graph_beside_the_first(model: Path) -> None:
     assert not (Path(other.folder) / "onnx" / "model.onnx").exists()
 
 
+def test_a_graph_of_this_name_in_the_model_stays_as_it_is(model: Path) -> None:
+    (model / "openvino").mkdir()
+    earlier = [model / "openvino" / f"openvino_model.{ending}" for ending in ("xml", "bin")]
+    for file in earlier:
+        file.write_bytes(b"earlier")
+    out = Path(export_model(config_of(model, "openvino")).folder)
+    for file in earlier:
+        assert file.read_bytes() == b"earlier" != (out / file.relative_to(model)).read_bytes()
+
+
 def test_a_cross_encoder(tmp_path: Path, data: Path) -> None:
     model = save_tiny_classifier(tmp_path / "model")
     pairs = list(itertools.pairwise(TEXTS))

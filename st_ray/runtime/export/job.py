@@ -46,7 +46,8 @@ def export_model(config: ExportConfig) -> JobResult:
     with tempfile.TemporaryDirectory(prefix="st-ray-export-") as place:
         folder = mirror(model.folder.path, Path(place))
         graph = folder / recipe.name
-        graph.unlink(missing_ok=True)
+        for link in graph_files(graph):  # to an earlier graph of this name, which stays as it is
+            link.unlink(missing_ok=True)
         make_graph(recipe, model.folder, model.options, graph, model.batches(calibration))
         laps.end("graph")
         exact = model.results(folder, check)
