@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,17 @@ from st_ray.core.errors import ConfigError, InputError, ModelError, OutputError
 from st_ray.export import functions
 from st_ray.models.bi_encoder import BiEncoder
 from st_ray.models.cross_encoder import CrossEncoder
+from st_ray.models.folder import read_model_folder
 from st_ray.models.graph_files import graph_name
-from st_ray.models.source import model_digest
+from st_ray.models.pair_folder import read_pair_folder
+from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.export.config import ExportConfig
 from st_ray.runtime.export.job import export_model
+from st_ray.runtime.export.output import mirror, publish
 from st_ray.runtime.export.summary import export_summary
 from st_ray.runtime.export.texts import own_pairs, own_sentences
 from st_ray.scoring.agreement import cosines
+from st_ray.store import fs
 from tests.models.tiny_models import save_tiny_classifier, save_tiny_model
 
 WORDS = ["the", "cat", "sat", "a", "dog", "ran", "hello", "world", "query", "dogs"]
@@ -111,6 +116,42 @@ def test_a_graph_of_this_name_in_the_model_stays_as_it_is(model: Path) -> None:
     out = Path(export_model(config_of(model, "openvino")).folder)
     for file in earlier:
         assert file.read_bytes() == b"earlier" != (out / file.relative_to(model)).read_bytes()
+
+
+def test_an_object_store(model: Path, data: Path, s3: str) -> None:
+    texts = {"check_data": (str(data),), "text_columns": ("text",)}
+    config = dataclasses.replace(config_of(model, **texts), output=f"{s3}/{model.parent.name}/out")
+    with pytest.raises(ModelError, match="does not compute what torch does"):
+        export_model(dataclasses.replace(config, quantize="avx2", min_cosine=0.9999999))
+    assert not fs.exists(config.output)
+    result = export_model(config)
+    assert export_model(config).already_complete
+    store, root = fs.open_fs(config.output)
+    written = {PurePosixPath(path).relative_to(root).as_posix() for path in store.find(root)}
+    local = export_model(config_of(model, **texts))
+    assert written == files_of(Path(local.folder))
+    assert f"--model {config.output} --file-name model.onnx" in export_summary(result)
+    found = BiEncoder(config.output, backend="onnx", file_name="model.onnx").encode(TEXTS)
+    np.testing.assert_allclose(found, BiEncoder(model, device="cpu").encode(TEXTS), atol=5e-5)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_nothing_opens_what_is_not_yet_whole(
+    pairs: bool, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tiny_classifier(tmp_path / "model") if pairs else save_tiny_model(tmp_path / "model", dense=8)
+    read: Any = read_pair_folder if pairs else read_model_folder
+    write, place = fs.write_atomic, f"{s3}/{tmp_path.name}/out"
+
+    def write_then_try(url: str, data: bytes) -> None:
+        with pytest.raises(ModelError):
+            read(resolve_model(place))
+        write(url, data)
+
+    monkeypatch.setattr(fs, "write_atomic", write_then_try)
+    publish(mirror(model, tmp_path / "mirror"), place)
+    read(resolve_model(place))
+    assert model_digest(resolve_model(place)) == model_digest(model)
 
 
 def test_a_cross_encoder(tmp_path: Path, data: Path) -> None:

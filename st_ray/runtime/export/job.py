@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from st_ray.export.check import require
@@ -13,7 +13,7 @@ from st_ray.models.graph_files import graph_digest, graph_files
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.export.config import STATIC, ExportConfig
 from st_ray.runtime.export.model import ExportedModel
-from st_ray.runtime.export.output import KIND, mirror, write_card, write_files, write_report
+from st_ray.runtime.export.output import KIND, mirror, publish, write_card, write_report
 from st_ray.runtime.export.plots import agreement_plot
 from st_ray.runtime.export.texts import own_pairs, own_sentences, sampled_pairs, sampled_texts
 from st_ray.runtime.model_output import ModelOutput
@@ -65,14 +65,13 @@ def export_model(config: ExportConfig) -> JobResult:
             "agreement": dataclasses.asdict(agreement),
             "thresholds": dataclasses.asdict(config.thresholds),
         }
-        picture = agreement_plot(found, exact, pairs=model.pairs)
+        write_card(folder, PurePosixPath(output.folder).name, about)
+        write_report(folder, about, agreement_plot(found, exact, pairs=model.pairs))
         with output.lock() as lock:
             if config.overwrite:
                 output.clear()
             output.begin(lineage)
-            write_files(folder, output.folder)
-            write_card(model.folder.path, output.folder, about)
-            write_report(output.folder, about, picture)
+            publish(folder, output.folder)
             lock.require_held(output.folder)
             laps.end("files")
             run = {"seconds_of": laps.seconds, "seconds": round(sum(laps.seconds.values()), 3)}

@@ -21,6 +21,8 @@ KIND = "exported model"
 REPORT = "export.html"
 _CARD = "README.md"
 _HEADING = "## Exported graph"
+_LAST = ("modules.json", "config.json")
+"""Files without which a folder is no model folder; where there are both, the second alone would be another model."""
 _NOT_THE_MODEL = {"manifest.json", "run.json", "lock.json", TRAINING}
 
 
@@ -35,30 +37,36 @@ def mirror(source: Path, folder: Path) -> Path:
     return folder
 
 
-def write_files(source: Path, folder: str) -> None:
-    """Write all files below `source` to `folder`."""
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            fs.write_atomic(fs.join(folder, file.relative_to(source).as_posix()), file.read_bytes())
-
-
-def write_card(source: Path, folder: str, about: Mapping[str, Any]) -> None:
+def write_card(folder: Path, title: str, about: Mapping[str, Any]) -> None:
     """Put a section on the graph into the model's card; one of an earlier export of the same graph goes."""
-    card = source / _CARD
-    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {Path(folder).name}\n"
+    card = folder / _CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {title}\n"
     heading = f"{_HEADING}: {about['graph']}\n"
     before, found, after = text.partition(heading)
     if found:
         following = after.find("\n## ")
         text = before + (after[following + 1 :] if following >= 0 else "")
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts(about).items())
-    fs.write_atomic(fs.join(folder, _CARD), f"{text.rstrip()}\n\n{heading}\n| | |\n|---|---|\n{rows}\n".encode())
+    card.unlink(missing_ok=True)  # the link, not the model's own
+    card.write_text(f"{text.rstrip()}\n\n{heading}\n| | |\n|---|---|\n{rows}\n", encoding="utf-8")
 
 
-def write_report(folder: str, about: Mapping[str, Any], picture: bytes) -> None:
+def write_report(folder: Path, about: Mapping[str, Any], picture: bytes) -> None:
     """Write the report page."""
     section = Section("Agreement with torch", "Of the graph's results with torch's in float32.", picture=picture)
-    fs.write_atomic(fs.join(folder, TRAINING, REPORT), report_page("Export", facts(about), [section]))
+    (folder / TRAINING).mkdir()
+    (folder / TRAINING / REPORT).write_bytes(report_page("Export", facts(about), [section]))
+
+
+def publish(source: Path, folder: str) -> None:
+    """Write all files below `source` to `folder`; those last by which it becomes a model folder.
+
+    Nothing opens what an interrupted one leaves, on object stores too, where a folder cannot be renamed into place.
+    """
+    files = {file.relative_to(source).as_posix(): file for file in sorted(source.rglob("*")) if file.is_file()}
+    last = {name: files.pop(name) for name in _LAST if name in files}
+    for name, file in (files | last).items():
+        fs.write_atomic(fs.join(folder, name), file.read_bytes())
 
 
 def facts(about: Mapping[str, Any]) -> dict[str, str]:
