@@ -40,18 +40,18 @@ class ExportConfig(TextConfig):
     """Make a graph for a kind of CPU that this machine has not."""
 
     calibration: tuple[str, ...] = ()
-    """Files, folders or globs of texts like those that the model is for (the corpus itself will do), a few of which
-    --quantize static measures ranges with. For a cross-encoder name two --text-columns."""
+    """Files, folders or globs of texts like those that the model is for (best the corpus itself), with some of which
+    --quantize static measures ranges. For a cross-encoder name two --text-columns."""
 
     calibration_rows: int = 300
-    """So many of them."""
+    """So many of them, chosen at random from all over the files."""
 
     check_data: tuple[str, ...] = ()
     """Texts on which the graph is compared with torch. Unset: others of --calibration; without it, sentences from the
     documentation of Python's own modules."""
 
     check_rows: int = 256
-    """So many of them."""
+    """So many of them, chosen likewise."""
 
     min_cosine: float | None = None
     """Of a bi-encoder: the least cosine of any text's embedding to torch's in float32. Below it nothing is written.

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.runtime.config import Names
 from st_ray.runtime.corpus import IN_PROCESS_BYTES, ScanRequest, prepare_corpus
@@ -19,19 +21,22 @@ from st_ray.store.readers.sources import resolve_inputs
 
 Pair = tuple[str, str]
 _SHARD_ROWS = 50_000
+_TIMES = 4
+"""So many times the texts wanted are read, since a sample comes in short runs of neighbours, which are often alike."""
 
 
 def sampled_texts(config: ExportConfig, files: tuple[str, ...], rows: int) -> list[str]:
-    """So many texts of the files, or all where there are fewer.
+    """So many texts of the files, chosen at random and none twice; all where there are fewer.
 
     Raises:
         InputError: no such file or column, bad rows, or no text at all.
     """
-    return _filled(files, [text for text in _sampled(config, files, config.text_columns, rows) if text.strip()])
+    texts = _sampled(config, files, config.text_columns, rows)
+    return _chosen(config, files, [text for text in texts if text.strip()], rows)
 
 
 def sampled_pairs(config: ExportConfig, files: tuple[str, ...], rows: int) -> list[Pair]:
-    """So many pairs of texts of the files.
+    """So many pairs of texts of the files, chosen as `sampled_texts` does.
 
     Raises:
         ConfigError: the flags do not name two columns.
@@ -42,7 +47,7 @@ def sampled_pairs(config: ExportConfig, files: tuple[str, ...], rows: int) -> li
     # A row that one column lacks must not shift the other.
     strict = replace(config, on_bad_row="fail")
     first, second = (_sampled(strict, files, Names((column,)), rows) for column in config.text_columns)
-    return _filled(files, list(zip(first, second, strict=True)))
+    return _chosen(config, files, list(zip(first, second, strict=True)), rows)
 
 
 def own_sentences(count: int) -> list[str]:
@@ -68,16 +73,19 @@ def own_pairs(count: int) -> list[Pair]:
 
 
 def _sampled(config: ExportConfig, files: tuple[str, ...], columns: Names, rows: int) -> list[str]:
+    """Some times as many texts as `rows`, in their order, from all over the files."""
     sources, spec = resolve_inputs(files, replace(config, text_columns=columns, id_column=None).read_spec())
     request = ScanRequest(tuple(sources), spec, _SHARD_ROWS, None, config.on_bad_row, check_ids=False)
     with ExitStack() as stack:
         if sum(file.size for file in sources) > IN_PROCESS_BYTES:
             stack.enter_context(ray_session(None, debug=config.debug))
         corpus = prepare_corpus(request)
-    return sample_texts(corpus.shards, corpus.spec, rows, config.seed)
+    return sample_texts(corpus.shards, corpus.spec, rows * _TIMES, config.seed)
 
 
-def _filled(files: tuple[str, ...], found: list[Any]) -> list[Any]:
+def _chosen(config: ExportConfig, files: tuple[str, ...], found: list[Any], rows: int) -> list[Any]:
     if not found:
         raise InputError(f"{', '.join(files)} has no text", "name files that hold texts like your own")
-    return found
+    # Duplicates would stand among those to calibrate with and among those to compare on.
+    distinct = list(dict.fromkeys(found))
+    return [distinct[place] for place in np.random.default_rng(config.seed).permutation(len(distinct))[:rows]]
