@@ -60,6 +60,7 @@ def exchanged(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("side", ["ours", "theirs"])
 @pytest.mark.parametrize("name", GRAPHS)
 def test_openvino_gives_the_same_to_both(name: str, side: str, exchanged: Path) -> None:

@@ -73,7 +73,7 @@ def own_pairs(count: int) -> list[Pair]:
 
 
 def _sampled(config: ExportConfig, files: tuple[str, ...], columns: Names, rows: int) -> list[str]:
-    """Some times as many texts as `rows`, in their order, from all over the files."""
+    """`_TIMES` as many texts as `rows`, in their order, from all over the files."""
     sources, spec = resolve_inputs(files, replace(config, text_columns=columns, id_column=None).read_spec())
     request = ScanRequest(tuple(sources), spec, _SHARD_ROWS, None, config.on_bad_row, check_ids=False)
     with ExitStack() as stack:
