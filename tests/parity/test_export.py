@@ -73,10 +73,12 @@ def test_openvino_gives_the_same_to_both(name: str, side: str, exchanged: Path) 
         exact = BiEncoder(exchanged / "base", device="cpu").encode(TEXTS)
     assert exact.std() > 1e-3
     expected = np.load(exchanged / side / f"{name}.npy")
-    np.testing.assert_allclose(found, expected, atol=1e-3 if name == "int8" else 1e-5)
     if name == "int8":
+        # What lies between two of its steps can be rounded otherwise in a batch of another shape.
+        assert cosines(found, expected).min() > 0.999
         assert np.abs(found - exact).max() > 1e-2 and cosines(found, exact).mean() > 0.98
     else:
+        np.testing.assert_allclose(found, expected, atol=1e-5)
         np.testing.assert_allclose(found, exact, atol=1e-5)
 
 
