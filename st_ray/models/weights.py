@@ -33,6 +33,11 @@ def check_weight_files(folder: Path, allow_pickle: bool = False) -> None:
             raise ModelError(f"{file} is empty", _AGAIN)
 
 
+def holds_weights(folder: Path) -> bool:
+    """Whether there are weights in `folder`, whole or not."""
+    return not uses_pickle(folder) or any((folder / name).exists() for name in (PICKLED, f"{PICKLED}.index.json"))
+
+
 def uses_pickle(folder: Path) -> bool:
     """Whether `folder` holds its weights only in pickled form."""
     return not any((folder / name).exists() for name in (SAFETENSORS, f"{SAFETENSORS}.index.json"))
@@ -61,7 +66,7 @@ def read_state(folder: Path, allow_pickle: bool = False) -> dict[str, torch.Tens
 def _weight_files(folder: Path, allow_pickle: bool) -> list[Path]:
     if not uses_pickle(folder):
         return _shards(folder, SAFETENSORS)
-    if not any((folder / name).exists() for name in (PICKLED, f"{PICKLED}.index.json")):
+    if not holds_weights(folder):
         raise ModelError(f"{folder} holds no weights: {SAFETENSORS} is missing", _AGAIN)
     if not allow_pickle:
         raise ModelError(

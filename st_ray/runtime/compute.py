@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from st_ray.models.backend import ON_CPUS, check_backend, choose_backend
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import find_graph, graph_digest
 from st_ray.models.specs import StaticEmbeddingSpec
+from st_ray.models.weights import holds_weights
 from st_ray.runtime.config import ModelConfig, ModelJobConfig
 from st_ray.runtime.resources import ActorPlan, Node, cluster_can_grow, cluster_nodes, plan_actors
 
@@ -26,22 +28,24 @@ class Compute:
     Attributes:
         file_name: of the model folder's exported graph that it runs; None where it runs the folder's weights.
         file_digest: of that graph's content.
+        alone: the folder holds no weights beside that graph, so that there is nothing else to compare it with.
     """
 
     backend: str
     dtype: str
     file_name: str | None = None
     file_digest: str | None = None
+    alone: bool = False
 
     @property
     def exact(self) -> bool:
-        """Whether the results are what float32 gives."""
-        return self.dtype == "float32" and self.file_name is None
+        """Whether the results are those by which others are measured."""
+        return self == self.reference
 
     @property
     def reference(self) -> Compute:
-        """What gives the results that others are measured by."""
-        return Compute(self.backend, "float32")
+        """What gives the results that others are measured by: the weights in float32, else the graph alone."""
+        return dataclasses.replace(self, dtype="float32") if self.alone else Compute(self.backend, "float32")
 
     @property
     def settings(self) -> dict[str, str]:
@@ -98,7 +102,8 @@ def _checked(backend: str, dtype: str, folder: ModelFolder, file_name: str | Non
     check_backend(backend, folder, dtype, file_name)
     if file_name is None:
         return Compute(backend, dtype)
-    return Compute(backend, dtype, file_name, graph_digest(find_graph(folder.path, backend, file_name)))
+    digest = graph_digest(find_graph(folder.path, backend, file_name))
+    return Compute(backend, dtype, file_name, digest, alone=not holds_weights(folder.first.path))
 
 
 def has_bfloat16(gpu: bool, nodes: Sequence[Node]) -> bool:

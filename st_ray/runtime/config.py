@@ -119,7 +119,8 @@ class ComputeConfig:
 
     file_name: str | None = None
     """Exported graph of the model folder to run in place of its weights, such as model_qint8_avx512_vnni.onnx or
-    openvino_model_qint8_quantized.xml (see jobs.export_model); its name tells the backend. Unset: the weights."""
+    openvino_model_qint8_quantized.xml (see jobs.export_model); its name tells the backend. The weights are what its
+    results are compared with; where it lies without them, it is compared with itself in float32. Unset: the weights."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Arithmetic of the transformer. auto: bfloat16 where the hardware has it (float16 on GPUs that lack it), else

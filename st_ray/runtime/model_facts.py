@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeVar
 
 from st_ray.core.errors import ModelError
 from st_ray.models.backend import choose_backend
-from st_ray.models.folder import ModelFolder
+from st_ray.models.folder import ModelFolder, check_weights
 from st_ray.models.graph_files import find_graph, graph_digest
 from st_ray.models.source import model_digest, resolve_model
+from st_ray.models.weights import holds_weights
 from st_ray.runtime.compute import AUTO, OWN, Compute, begun_compute, choose_compute
 from st_ray.runtime.config import ModelConfig
 from st_ray.runtime.resources import Node
@@ -74,6 +75,16 @@ def same_model(model: str, digest: str, graph: str | None = None) -> Path:
             "give every machine the same model, for instance by an s3:// folder",
         )
     return path
+
+
+def check_files(folder: ModelFolder, config: ModelConfig) -> None:
+    """Find missing or damaged weights; where a graph is to be run, there may be none of the transformer.
+
+    Raises:
+        ModelError: naming the file.
+    """
+    alone = config.file_name is not None and not holds_weights(folder.first.path)
+    check_weights(folder, config.allow_pickle, config.file_name if alone else None)
 
 
 def graph_settings(path: Path, folder: ModelFolder, config: ModelConfig) -> dict[str, str]:

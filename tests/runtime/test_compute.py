@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from st_ray.core.errors import ConfigError
+from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.folder import ModelFolder, read_model_folder
 from st_ray.models.graph_files import graph_digest
 from st_ray.runtime import compute
 from st_ray.runtime.compute import Compute, begun_compute, choose_compute
 from st_ray.runtime.encode.config import EncodeConfig
+from st_ray.runtime.encode.model import inspect_model
 from st_ray.runtime.resources import Node
 from tests.models.tiny_models import save_tiny_model, save_tiny_static
 
@@ -74,3 +75,22 @@ def test_an_exported_graph(folder: ModelFolder) -> None:
     with pytest.raises(ConfigError, match=r"no graph 'model_y.onnx'"):
         choose_compute(config(file_name="model_y.onnx"), folder, False, CPUS)
     assert choose_compute(config(backend="onnx"), folder, False, CPUS) == Compute("onnx", "float32")
+
+
+def test_a_graph_without_weights_is_compared_with_itself(tmp_path: Path) -> None:
+    path = save_tiny_model(tmp_path / "model", dense=12)
+    graph = path / "openvino" / "openvino_model.xml"
+    graph.parent.mkdir()
+    graph.write_text("a graph")
+    (path / "model.safetensors").unlink()
+    flags: dict[str, Any] = {"model": str(path), "file_name": graph.name, "input": ("c",), "output": "o"}
+    facts = inspect_model(EncodeConfig(**flags))
+    half = facts.choose_compute(EncodeConfig(dtype="bfloat16", **flags), gpu=False, nodes=[Node(2, 0)])
+    assert not half.exact
+    assert half.reference == Compute("openvino", "float32", graph.name, graph_digest(graph), alone=True)
+    assert half.reference.exact
+    with pytest.raises(ModelError, match="holds no weights"):
+        inspect_model(EncodeConfig(**flags | {"file_name": None}))
+    (path / "2_Dense" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="2_Dense holds no weights"):
+        inspect_model(EncodeConfig(**flags))

@@ -7,13 +7,12 @@ from typing import Any
 
 from st_ray.core.errors import ModelError
 from st_ray.models.activation import NAMED
-from st_ray.models.folder import check_weights
 from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.compute import FLOAT32, Compute
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, ScorerLoader
-from st_ray.runtime.model_facts import ModelFacts, actor_bytes, graph_options, graph_settings, same_model
+from st_ray.runtime.model_facts import ModelFacts, actor_bytes, check_files, graph_options, graph_settings, same_model
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def inspect_cross_encoder(config: CrossEncoderConfig, model: str) -> tuple[Model
     """
     path = resolve_model(model, config.file_name)
     folder = read_pair_folder(path)
-    check_weights(folder.model, config.allow_pickle)
+    check_files(folder.model, config)
     digest = model_digest(path)
     prompt = folder.model.prompt(config.prompt, config.prompt_name)
     activation = NAMED.get(config.activation, folder.activation)

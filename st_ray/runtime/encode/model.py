@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from st_ray.models.folder import check_weights, read_model_folder
+from st_ray.models.folder import read_model_folder
 from st_ray.models.source import model_digest, resolve_model
 from st_ray.runtime.compute import FLOAT32, Compute
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, Tokenizer
-from st_ray.runtime.model_facts import ModelFacts, actor_bytes, graph_options, graph_settings, same_model
+from st_ray.runtime.model_facts import ModelFacts, actor_bytes, check_files, graph_options, graph_settings, same_model
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def inspect_model(config: EncodeConfig) -> ModelFacts[EncoderLoader]:
     """
     path = resolve_model(config.model, config.file_name)
     folder = read_model_folder(path)
-    check_weights(folder, allow_pickle=config.allow_pickle)
+    check_files(folder, config)
     digest = model_digest(path)
     prompt = folder.prompt(config.prompt, config.prompt_name)
     loader = ModelLoader(
