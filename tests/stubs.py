@@ -12,6 +12,7 @@ import numpy as np
 
 from st_ray.models.pair_tokenizer import PairTemplate, TokenizedPairs
 from st_ray.models.tokens import BareTexts, TokenizedTexts
+from st_ray.models.within_memory import OutOfMemoryError
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class StubLoader:
         seconds: time a shard takes at least.
         fatal: a text that kills the actor's process, each time.
         nan: a text whose embedding is not finite.
+        heavy: a text that memory does not hold.
         unloadable: message of the error that loading raises.
     """
 
@@ -33,6 +35,7 @@ class StubLoader:
     seconds: float = 0.0
     fatal: str = ""
     nan: str = ""
+    heavy: str = ""
     unloadable: str = ""
 
     def tokenizer(self) -> StubTokenizer:
@@ -91,6 +94,8 @@ class StubEncoder:
             words = bytes(text[1:].astype(np.uint8)).decode("utf-8", "surrogatepass")
             if loader.fatal and words == loader.fatal:
                 os.kill(os.getpid(), 9)
+            if loader.heavy and words == loader.heavy:
+                raise OutOfMemoryError(position, len(text), "no memory left")
             embeddings[position] = np.bincount(text, minlength=256).astype(np.float32) @ self._projection
             if loader.nan and words == loader.nan:
                 embeddings[position, 0] = np.nan

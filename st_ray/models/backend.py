@@ -32,12 +32,14 @@ class Backend(Protocol):
         dimension: of an embedding, before truncation; of a classifier, its labels.
         positions: tokens that a text may have at most; None where nothing bounds them.
         vocabulary: number of token ids that are known; None where nothing bounds them.
+        batch_tokens: tokens of a batch that suit it.
     """
 
     device: str
     dimension: int
     positions: int | None
     vocabulary: int | None
+    batch_tokens: int
 
     def embed(self, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
         """Embeddings of all texts (logits of all pairs), float32 `[n, options.dimension]`, in their order.

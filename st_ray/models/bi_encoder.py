@@ -17,6 +17,7 @@ from st_ray.models.progress import ProgressBar
 from st_ray.models.source import resolve_model
 from st_ray.models.tokenizer import TextTokenizer
 from st_ray.models.tokens import TokenizedTexts
+from st_ray.models.within_memory import BatchBudget
 from st_ray.scoring.quantization import PRECISIONS, quantize_embeddings
 
 
@@ -68,6 +69,7 @@ class BiEncoder:
         check_weights(self.folder, allow_pickle, file_name)
         self.load_options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle, file_name)
         self._backend = load_backend(backend, self.folder, self.load_options)
+        self._budget = BatchBudget(self._backend.batch_tokens)
         self.device = self._backend.device
         self._trust_remote_code = trust_remote_code
         self._max_seq_length = max_seq_length
@@ -177,13 +179,14 @@ class BiEncoder:
             on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
 
         Raises:
+            OutOfMemoryError: one text alone needs more memory than there is.
             ModelError: a text has more tokens than the model has positions, or a token is not in its vocabulary.
         """
         return self._embed(tokens, EmbedOptions(self.dimension, normalize, _checked_budget(batch_tokens)), on_batch)
 
     def _embed(self, tokens: TokenizedTexts, options: EmbedOptions, on_batch: Progress | None) -> np.ndarray:
         check_tokens(tokens, self._backend, self.folder.path)
-        return self._backend.embed(tokens, options, on_batch)
+        return self._budget.run(self._backend.embed, tokens, options, on_batch)
 
     def _kept(self, truncate_dim: int | None) -> int:
         return min(self._backend.dimension, truncate_dim or self._backend.dimension)

@@ -18,6 +18,7 @@ from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.pair_tokenizer import PairTokenizer, TokenizedPairs
 from st_ray.models.progress import ProgressBar
 from st_ray.models.source import resolve_model
+from st_ray.models.within_memory import BatchBudget
 
 Pair = Sequence[str]
 
@@ -91,6 +92,7 @@ class CrossEncoder:
         self._trust_remote_code = trust_remote_code
         self.load_options = LoadOptions(device, dtype, threads, trust_remote_code, allow_pickle, file_name)
         self._backend = load_backend(backend, self.folder.model, self.load_options)
+        self._budget = BatchBudget(self._backend.batch_tokens)
         self.device = self._backend.device
 
     @cached_property
@@ -222,6 +224,7 @@ class CrossEncoder:
             on_batch: called with the pairs and tokens of every batch, once it is done (on a GPU: under way).
 
         Raises:
+            OutOfMemoryError: one pair alone needs more memory than there is.
             ModelError: a pair has more tokens than the model has positions, or a token is not in its vocabulary.
         """
         options = EmbedOptions(self.num_labels, batch_tokens=_positive("batch_tokens", batch_tokens))
@@ -229,7 +232,7 @@ class CrossEncoder:
 
     def _logits(self, tokens: TokenizedPairs, options: EmbedOptions, on_batch: Progress | None) -> np.ndarray:
         check_tokens(tokens, self._backend, self.folder.model.path)
-        return self._backend.embed(tokens, options, on_batch)
+        return self._budget.run(self._backend.embed, tokens, options, on_batch)
 
     def _prompt(self, prompt: str | None, name: str | None) -> str:
         if prompt is not None:

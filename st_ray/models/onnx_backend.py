@@ -17,7 +17,6 @@ from st_ray.models.specs import ClassifierSpec, TransformerSpec
 from st_ray.models.tail import Tail
 from st_ray.models.transformer import model_limits
 
-_BATCH_TOKENS = 1024
 # Tokens of the text that tries a graph out.
 _PROBE = 8
 
@@ -26,6 +25,7 @@ class OnnxBackend:
     """A `Backend` on a CPU."""
 
     device = "cpu"
+    batch_tokens = 1024
 
     def __init__(self, folder: ModelFolder, options: LoadOptions) -> None:
         """See `load_backend`."""
@@ -46,7 +46,7 @@ class OnnxBackend:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # see TorchBackend.embed
         out = np.empty((len(tokens), options.dimension), np.float32)
-        budget = options.batch_tokens or _BATCH_TOKENS
+        budget = options.batch_tokens or self.batch_tokens
         for batch in padded_batches(tokens, budget, self._padding_id, options.batch_rows):
             out[batch.rows] = self._embed(batch, tokens.prompt_length)[:, : options.dimension]
             if on_batch is not None:

@@ -11,13 +11,12 @@ from st_ray.models.openvino_conversion import converted_model
 from st_ray.models.openvino_graph import compiled_request
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 
-_BATCH_TOKENS = 1024
-
 
 class OpenVINOBackend:
     """A `Backend` on a CPU."""
 
     device = "cpu"
+    batch_tokens = 1024
 
     def __init__(self, folder: ModelFolder, options: LoadOptions) -> None:
         self._path = folder.path
@@ -30,7 +29,7 @@ class OpenVINOBackend:
         """See `Backend.embed`."""
         out = np.empty((len(tokens), options.dimension), np.float32)
         prompt = [np.array([tokens.prompt_length], np.int32)] if self._facts.takes_prompt_length else []
-        budget = options.batch_tokens or _BATCH_TOKENS
+        budget = options.batch_tokens or self.batch_tokens
         for batch in padded_batches(tokens, budget, self._facts.padding_id, options.batch_rows):
             inputs = [batch.ids.astype(np.int32), batch.lengths.astype(np.int32), *self._types(batch), *prompt]
             self._request.infer(inputs, share_inputs=True)

@@ -37,6 +37,7 @@ class TorchBackend:
         self._network = SentenceNetwork(
             folder, device, getattr(torch, options.dtype), options.trust_remote_code, options.allow_pickle
         )
+        self.batch_tokens = default_batch_tokens(device)
         self.positions, self.vocabulary = self._network.positions, self._network.vocabulary
         self.dimension = _probed_dimension(self._network, folder)
 

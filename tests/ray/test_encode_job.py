@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import threading
@@ -192,13 +193,14 @@ def test_an_empty_corpus(tmp_path: Path) -> None:
         encode(config_for(write_jsonl(tmp_path / "c.jsonl", []), tmp_path / "out"), StubLoader())
 
 
-def test_an_embedding_that_is_not_finite_names_its_row(source: str, tmp_path: Path) -> None:
+def test_rows_without_an_embedding_are_named(source: str, tmp_path: Path) -> None:
     config = config_for(source, tmp_path / "out")
-    with pytest.raises(
-        ShardError, match=r"part-00004\.parquet \(rows 40 to 49\): .* row 42 \(id 'id-42'\) is not finite"
-    ):
-        encode(config, StubLoader(nan=texts_of(95)[42]))
-    assert len(part_bytes_of(config.output)) == 9
+    with pytest.raises(ShardError) as caught:
+        encode(config, StubLoader(nan=texts_of(95)[42], heavy=texts_of(95)[71]))
+    message = str(caught.value)
+    assert re.search(r"part-00004\.parquet \(rows 40 to 49\): .* row 42 \(id 'id-42'\) is not finite", message)
+    assert re.search(r"part-00007\.parquet \(rows 70 to 79\): memory does not hold row 71 \(id 'id-71'\)", message)
+    assert len(part_bytes_of(config.output)) == 8
     encode(config, StubLoader())
     assert_holds(config.output, texts_of(95))
 

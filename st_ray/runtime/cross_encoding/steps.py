@@ -15,6 +15,7 @@ import numpy as np
 
 from st_ray.core.errors import ShardError
 from st_ray.models.pair_tokenizer import TokenizedPairs
+from st_ray.models.within_memory import OutOfMemoryError
 from st_ray.runtime.pipeline import Row, pack, unpack
 
 
@@ -100,11 +101,15 @@ class ScorePairs:
         begun = time.perf_counter()
         tokens: TokenizedPairs = unpack(row["tokens"])
         share = row["rows"] / max(1, len(tokens))
-        scores = self._scorer.score_tokenized(
-            tokens,
-            batch_tokens=self._batch_tokens,
-            on_batch=lambda pairs, count: self._meter.add(rows=pairs * share, tokens=count),
-        )
+        try:
+            scores = self._scorer.score_tokenized(
+                tokens,
+                batch_tokens=self._batch_tokens,
+                on_batch=lambda pairs, count: self._meter.add(rows=pairs * share, tokens=count),
+            )
+        except OutOfMemoryError as error:
+            named: Pairs = unpack(row["pairs"])
+            raise error.of(named.describe(error.row)) from error
         self._meter.add(seconds=time.perf_counter() - begun)
         self._meter.flush()
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from st_ray.core.errors import ShardError
 from st_ray.models.tokens import TokenizedTexts
+from st_ray.models.within_memory import OutOfMemoryError
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
 from st_ray.scoring.quantization import quantize_embeddings
 from st_ray.store.embeddings import part_bytes, text_digests
@@ -143,12 +144,15 @@ class Encode:
         inverse = np.asarray(row["inverse"], np.int32)
         share = len(inverse) / max(1, len(tokens.lengths))
         reused = len(unpack(row["matches"]))
-        unique = self._encoder.encode_tokenized(
-            tokens,
-            normalize=self._normalize,
-            batch_tokens=self._batch_tokens,
-            on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
-        )
+        try:
+            unique = self._encoder.encode_tokenized(
+                tokens,
+                normalize=self._normalize,
+                batch_tokens=self._batch_tokens,
+                on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
+            )
+        except OutOfMemoryError as error:
+            raise error.of(_named(row, int(np.flatnonzero(inverse == error.row)[0]))) from error
         _check_finite(unique, inverse, row)
         embedding = unique if len(unique) == len(inverse) else unique[inverse]
         self._meter.add(seconds=time.perf_counter() - begun, rows=reused)
@@ -167,14 +171,18 @@ def _check_finite(unique: np.ndarray, inverse: np.ndarray, row: Row) -> None:
     finite = np.isfinite(unique).all(axis=1)
     if finite.all():
         return
-    position = int(row["fresh"][np.flatnonzero(~finite[inverse])[0]])
-    meta = unpack(row["meta"])
-    source_row, identity = meta["row"][position].as_py(), meta["id"][position].as_py()
     raise ShardError(
-        f"the embedding of row {source_row} (id {identity!r}) is not finite "
+        f"the embedding of {_named(row, int(np.flatnonzero(~finite[inverse])[0]))} is not finite "
         f"(such rows in this shard: {int((~finite[inverse]).sum())})",
         "use --dtype float32 if the model overflows in a shorter type, and check the model's weights",
     )
+
+
+def _named(row: Row, place: int) -> str:
+    """The text at `place` among those of the shard that are encoded."""
+    position = int(row["fresh"][place])
+    meta = unpack(row["meta"])
+    return f"row {meta['row'][position].as_py()} (id {meta['id'][position].as_py()!r})"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import ray
 
 from st_ray.core.errors import ShardError
 from st_ray.models.tokens import TokenizedTexts
+from st_ray.models.within_memory import OutOfMemoryError
 from st_ray.runtime import pipeline
 from st_ray.runtime.compute import Compute
 from st_ray.runtime.config import LEAST_COSINE, ModelConfig
@@ -87,11 +88,16 @@ class Compare:
         tokens: TokenizedTexts = unpack(row["tokens"])
         first, second = np.asarray(row["sides"])
         share = len(first) / max(1, len(tokens.lengths))
-        embeddings = self._encoder.encode_tokenized(
-            tokens,
-            batch_tokens=self._batch_tokens,
-            on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
-        )
+        try:
+            embeddings = self._encoder.encode_tokenized(
+                tokens,
+                batch_tokens=self._batch_tokens,
+                on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
+            )
+        except OutOfMemoryError as error:
+            pair = int(np.flatnonzero((first == error.row) | (second == error.row))[0])
+            named: LabelledPairs = unpack(row["pairs"])
+            raise error.of(named.describe(pair)) from error
         self._meter.add(seconds=time.perf_counter() - begun)
         self._meter.flush()
         one, other = embeddings[first], embeddings[second]
