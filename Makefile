@@ -11,7 +11,7 @@ PEER_OPENVINO := .peers/sentence-transformers-6.2.0-openvino
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: setup demo chain test test-slow lint format bench bench-search peer-evaluators peer-export clean
+.PHONY: setup demo chain test test-slow soak lint format bench bench-search peer-evaluators peer-export clean
 
 setup: $(VENV)/.ready
 
@@ -34,6 +34,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+soak: setup
+	STORMS=10 $(BIN)/python -m pytest -m slow -s tests/ray/test_storm.py
 
 lint: setup
 	$(BIN)/ruff check .
