@@ -26,7 +26,7 @@ from transformers import AutoConfig
 from benchmarks.encode import DEFAULT, MODEL, Result, Setting, run_job, run_peer
 from benchmarks.jobs import run_job as job
 from benchmarks.machine import flops_per_token, gemm_peak
-from benchmarks.texts import glosses
+from benchmarks.texts import glosses, turned
 from st_ray.core.figure import svg_figure
 from st_ray.evaluation.qrels import Qrels
 from st_ray.evaluation.retrieval import parse_metrics, score_hits
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with cranfield/ and stsb/")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--glosses", type=int, default=20_000, help="short texts (default 20000)")
+    parser.add_argument("--only", default="", help="only settings whose name holds this, beside the peer's default")
     parser.add_argument(
         "--peer-python", default="", metavar="PYTHON", help="of an environment with sentence-transformers[openvino]"
     )
@@ -66,9 +67,12 @@ def main() -> None:
     quality = Quality.of(args.data)
     short = glosses(args.glosses)
     found = []
-    for setting in all_settings(exported, args.peer_python):
-        results = [encoded(setting, texts) for texts in (short, quality.documents)]
-        found.append(Measured(setting, *results, *quality.measure(setting, results[1].embeddings)))
+    settings = all_settings(exported, args.peer_python)
+    for setting in [settings[0], *(one for one in settings[1:] if args.only in str(one))]:
+        results = [encoded(setting, texts) for texts in (short, turned(quality.documents))]
+        found.append(
+            Measured(setting, *results, *quality.measure(setting, results[1].embeddings[: len(quality.documents)]))
+        )
         print(f"  {setting}: {found[-1].short.rate:,.0f}, {found[-1].long.rate:,.0f} texts/s", flush=True)
     report(found, peaks)
     (args.output / "backends.svg").write_bytes(plot(found))

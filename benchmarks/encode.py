@@ -26,7 +26,7 @@ import torch
 from transformers import AutoConfig
 
 from benchmarks.machine import flops_per_token, gemm_peak
-from benchmarks.texts import abstracts, glosses
+from benchmarks.texts import abstracts, glosses, turned
 from st_ray.models.bi_encoder import BiEncoder
 from st_ray.models.source import resolve_model
 from st_ray.runtime.encode.config import EncodeConfig
@@ -93,7 +93,7 @@ def main() -> None:
     shown = ", ".join(f"{dtype} {peak / 1e9:,.0f}" for dtype, peak in peaks.items())
     print(f"{torch.get_num_threads()} threads; GEMM peak in GFLOP/s: {shown}", flush=True)
     settings = [setting for setting in all_settings(args.peer_python) if args.only in str(setting)]
-    for name, texts in {"glosses": glosses(args.glosses), "abstracts": abstracts()}.items():
+    for name, texts in {"glosses": glosses(args.glosses), "abstracts": turned(abstracts())}.items():
         if texts:
             compare(name, texts, settings, args.rounds, peaks)
         else:
