@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with cranfield/ and stsb/")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--glosses", type=int, default=20_000, help="short texts (default 20000)")
+    parser.add_argument("--glosses", type=int, default=40_000, help="short texts (default 40000)")
     parser.add_argument("--only", default="", help="only settings whose name holds this, beside the peer's default")
     parser.add_argument(
         "--peer-python", default="", metavar="PYTHON", help="of an environment with sentence-transformers[openvino]"
