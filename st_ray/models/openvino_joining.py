@@ -96,7 +96,7 @@ def _feed(inputs: Mapping[str, Any], ids: Any, lengths: Any, types: Any | None) 
     made = {
         IDS: ids,
         MASK: ops.less(ops.unsqueeze(places, zero), ops.unsqueeze(lengths, one)),
-        TYPES: types or ops.broadcast(zero, ops.shape_of(ids)),
+        TYPES: ops.broadcast(zero, ops.shape_of(ids)) if types is None else types,
     }
     for name, port in inputs.items():
         source = ops.convert(made[name], port.get_element_type().get_type_name()).output(0)

@@ -110,7 +110,8 @@ def _workers() -> list[psutil.Process]:
             title = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if title.startswith("ray::") and not title.startswith("ray::IDLE"):
+        # A machine dies with its agents, and this process with its own machine.
+        if title.startswith("ray::") and not title.startswith("ray::IDLE") and "Agent" not in title:
             found.append(process)
     return sorted(found, key=lambda process: process.pid)
 
