@@ -34,7 +34,7 @@ GIVE_UP_AFTER = 10
 """Failed shards after which a run ends early: the fault is then hardly the shard's own."""
 _SHOWN_REASONS = 5
 _ROWS_OF_BLOCK = 256
-_LEAST_BLOCKS = 64
+_LEAST_BLOCKS = 512
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ def _run_pass(
 def block_count(rows: Sequence[int]) -> int:
     """How many blocks the shards with so many `rows` each are run in.
 
-    A block costs Ray some 25 ms, whatever is in it. Shards of a few rows, less work than that, share one; enough blocks
-    are left for all workers, and for what is in flight on one that dies to be a small part of the whole.
+    A block costs Ray some 25 ms, whatever is in it. Where there are more shards than workers could be, those of a few
+    rows share one; what is lost with a worker stays a small part of the whole.
     """
     together = max(1, _ROWS_OF_BLOCK * len(rows) // max(1, sum(rows)))
     return min(len(rows), max(-(-len(rows) // together), _LEAST_BLOCKS))
