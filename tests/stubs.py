@@ -81,7 +81,7 @@ class StubEncoder:
         *,
         normalize: bool = False,
         batch_tokens: int | None = None,
-        on_batch: Callable[[int, int], None] | None = None,
+        on_batch: Callable[[int, int, int], None] | None = None,
     ) -> np.ndarray:
         loader = self._loader
         while loader.hold and Path(loader.hold).exists():
@@ -102,7 +102,7 @@ class StubEncoder:
         if normalize:
             embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
         if on_batch is not None:
-            on_batch(len(texts), len(tokens.flat))
+            on_batch(len(texts), len(tokens.flat), len(tokens.flat))
         return embeddings
 
 
@@ -170,7 +170,7 @@ class StubScorer:
         tokens: TokenizedPairs,
         *,
         batch_tokens: int | None = None,
-        on_batch: Callable[[int, int], None] | None = None,
+        on_batch: Callable[[int, int, int], None] | None = None,
     ) -> np.ndarray:
         while self._loader.hold and Path(self._loader.hold).exists():
             time.sleep(0.02)
@@ -182,7 +182,7 @@ class StubScorer:
                 os.kill(os.getpid(), 9)
             scores[row] = np.nan if self._loader.nan and document == self._loader.nan else self._scores(ids[0])
         if on_batch is not None:
-            on_batch(len(tokens), int(tokens.lengths.sum()))
+            on_batch(len(tokens), int(tokens.lengths.sum()), int(tokens.lengths.sum()))
         return scores
 
     def _scores(self, ids: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ class Backend(Protocol):
         Args:
             tokens: of n texts; the arrays are only read.
             options: batch sizes, truncation, normalisation.
-            on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
+            on_batch: see `Progress`; on a GPU the batch may still be under way.
         """
 
 

@@ -176,7 +176,7 @@ class BiEncoder:
             tokens: from a tokenizer of this model; the arrays may be read-only.
             normalize: scale every embedding to length 1, after truncation.
             batch_tokens: tokens of a batch at most, padding included; None for the device's default.
-            on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
+            on_batch: see `Progress`; on a GPU the batch may still be under way.
 
         Raises:
             OutOfMemoryError: one text alone needs more memory than there is.

@@ -221,7 +221,7 @@ class CrossEncoder:
         Args:
             tokens: from a tokenizer of this model.
             batch_tokens: tokens of a batch at most, padding included; None for the device's default.
-            on_batch: called with the pairs and tokens of every batch, once it is done (on a GPU: under way).
+            on_batch: see `Progress`; on a GPU the batch may still be under way.
 
         Raises:
             OutOfMemoryError: one pair alone needs more memory than there is.

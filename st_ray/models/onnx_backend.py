@@ -50,7 +50,7 @@ class OnnxBackend:
         for batch in padded_batches(tokens, budget, self._padding_id, options.batch_rows):
             out[batch.rows] = self._embed(batch, tokens.prompt_length)[:, : options.dimension]
             if on_batch is not None:
-                on_batch(len(batch.rows), int(batch.lengths.sum()))
+                on_batch(len(batch.rows), int(batch.lengths.sum()), batch.ids.size)
         if options.normalize:
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out

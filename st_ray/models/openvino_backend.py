@@ -35,7 +35,7 @@ class OpenVINOBackend:
             self._request.infer(inputs, share_inputs=True)
             out[batch.rows] = self._request.get_output_tensor().data[:, : options.dimension]
             if on_batch is not None:
-                on_batch(len(batch.rows), int(batch.lengths.sum()))
+                on_batch(len(batch.rows), int(batch.lengths.sum()), batch.ids.size)
         if options.normalize:
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out

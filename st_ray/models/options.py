@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, int], None]
+"""Called after each batch with its rows, their tokens, and the places that the model ran, padding included."""
 
 
 @dataclass(frozen=True)

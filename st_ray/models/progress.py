@@ -17,6 +17,6 @@ class ProgressBar:
     def __exit__(self, *error: object) -> None:
         self._bar.close()
 
-    def update(self, rows: int, tokens: int) -> None:
+    def update(self, rows: int, tokens: int = 0, places: int = 0) -> None:
         """`rows` more are done."""
         self._bar.update(rows)

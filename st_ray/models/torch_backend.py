@@ -24,7 +24,7 @@ _BATCHES_IN_FLIGHT = 16
 # Tokens of the text that tries a network out; some models cannot take a single one.
 _PROBE = 8
 
-Batches = Iterator[tuple[np.ndarray, Tensor]]
+Batches = Iterator[tuple[np.ndarray, int, Tensor]]
 
 
 class TorchBackend:
@@ -65,18 +65,18 @@ def embed_tokens(
         network: what to run.
         tokens: of n texts; the arrays are only read.
         options: batch sizes, truncation, normalisation.
-        on_batch: called with the texts and tokens of every batch, once it is done (on a GPU: under way).
+        on_batch: see `Progress`; on a GPU the batch may still be under way.
     """
     out = np.empty((len(tokens), options.dimension), np.float32)
     lengths = tokens.lengths
     pending: list[tuple[np.ndarray, Tensor]] = []
-    for rows, embeddings in _batches(network, tokens, options):
+    for rows, places, embeddings in _batches(network, tokens, options):
         embeddings = embeddings[:, : options.dimension]
         pending.append((rows, functional.normalize(embeddings, dim=1) if options.normalize else embeddings))
         if network.device.type == "cpu" or len(pending) == _BATCHES_IN_FLIGHT:
             _collect(pending, out)
         if on_batch is not None:
-            on_batch(len(rows), int(lengths[rows].sum()))
+            on_batch(len(rows), int(lengths[rows].sum()), places)
     _collect(pending, out)
     return out
 
@@ -89,14 +89,14 @@ def output_dimension(network: SentenceNetwork) -> int:
         ValueError: the embedding is not finite.
     """
     text = TokenizedTexts(np.zeros(_PROBE, np.int32), np.full(1, _PROBE, np.int32))
-    _, embedding = next(_batches(network, text, EmbedOptions(dimension=1)))
+    *_, embedding = next(_batches(network, text, EmbedOptions(dimension=1)))
     if not embedding.isfinite().all():
         raise ValueError("the embedding is not finite")
     return int(embedding.shape[1])
 
 
 def _batches(network: SentenceNetwork, tokens: Tokens, options: EmbedOptions) -> Batches:
-    """Row indices and embeddings of one batch after another."""
+    """Row indices, places (padding included) and embeddings of one batch after another."""
     if isinstance(network.first, StaticEmbedding) and isinstance(tokens, TokenizedTexts):
         return _flat_batches(network, tokens)
     return _padded_batches(network, tokens, options)
@@ -107,6 +107,7 @@ def _padded_batches(network: SentenceNetwork, tokens: Tokens, options: EmbedOpti
     for batch in padded_batches(tokens, budget, network.padding_id, options.batch_rows):
         yield (
             batch.rows,
+            batch.ids.size,
             network.embed(
                 TokenBatch(
                     ids=_upload(batch.ids, network.device),
@@ -128,7 +129,7 @@ def _flat_batches(network: SentenceNetwork, tokens: TokenizedTexts) -> Batches:
         rows = np.arange(begun, stop)
         flat = tokens.flat[offset : ends[stop - 1]].astype(np.int64)
         starts = ends[rows] - tokens.lengths[rows] - offset
-        yield rows, network.embed_flat(_upload(flat, network.device), _upload(starts, network.device))
+        yield rows, len(flat), network.embed_flat(_upload(flat, network.device), _upload(starts, network.device))
         begun = stop
 
 

@@ -87,15 +87,16 @@ class _Told:
 
     def __init__(self, on_batch: Progress | None) -> None:
         self._on_batch = on_batch
-        self._told = self._done = (0, 0)
+        self._told = self._done = (0, 0, 0)
 
     def again(self) -> Progress | None:
-        self._done = (0, 0)
+        self._done = (0, 0, 0)
         return self._count if self._on_batch is not None else None
 
-    def _count(self, rows: int, tokens: int) -> None:
-        self._done = (self._done[0] + rows, self._done[1] + tokens)
-        new = (self._done[0] - self._told[0], self._done[1] - self._told[1])
+    def _count(self, rows: int, tokens: int, places: int) -> None:
+        before = self._done
+        self._done = (before[0] + rows, before[1] + tokens, before[2] + places)
+        new = (self._done[0] - self._told[0], self._done[1] - self._told[1], self._done[2] - self._told[2])
         if self._on_batch is not None and new[0] > 0:
             self._told = self._done
             self._on_batch(*new)

@@ -3,14 +3,17 @@
 A single row is never split or merged with another, so a shard keeps its identity from plan to commit, whichever block
 it lies in. Rows carry
 `shard` (its number) and `name` (its part); a step that raises turns its row into one with `failure` set, which the
-following steps pass on, so that the driver learns which shard failed and why, and the other shards go on.
+following steps pass on, so that the driver learns which shard failed and why, and the other shards go on. `took` has
+the seconds that each step worked on the shard.
 """
 
 from __future__ import annotations
 
 import atexit
 import pickle
+import re
 import signal
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -129,12 +132,26 @@ def failure_of(row: Row) -> StRayError | None:
     return unpack(row["failure"]) if row.get("failure") else None
 
 
+def seconds_of(row: Row) -> dict[str, float]:
+    """What each step so far took of the shard, by the step's name."""
+    return unpack(row["took"]) if row.get("took") else {}
+
+
+def step_name(step: Any) -> str:
+    """`ReadAndTokenize` -> `read and tokenize`; of a function its own name."""
+    name = getattr(step, "__name__", type(step).__name__)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").strip().lower()
+
+
 def _run(step: Callable[[Row], Row], row: Row) -> Row:
     if row.get("failure"):
         return row
     kept = {"shard": row["shard"], "name": row["name"]}
+    begun = time.perf_counter()
     try:
-        return kept | step(row) | {"failure": b""}
+        result = step(row)
+        took = seconds_of(row) | {step_name(step): time.perf_counter() - begun}
+        return kept | result | {"failure": b"", "took": pack(took)}
     except StRayError as error:
         failure = error
     except Exception as error:  # the driver reports it, with the shard's name

@@ -22,7 +22,7 @@ from st_ray.runtime.resources import TASK_CPUS
 from st_ray.runtime.session import raise_if_stopped
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import ShardEntry
-from st_ray.store.output import OutputFolder, Part, Writer, part_name
+from st_ray.store.output import Commit, OutputFolder, Part, Writer, part_name
 
 if TYPE_CHECKING:
     import ray.data
@@ -84,6 +84,7 @@ class StageResult:
         seconds: from the start of the stage to its end.
         first_commit_seconds: from the start of the stage to its first commit.
         steady_rate: rows a second between the first and the last commit of this run; 0 with fewer than two.
+        commits: all entries again, with when they were committed and what took how long.
     """
 
     entries: tuple[ShardEntry, ...]
@@ -93,12 +94,13 @@ class StageResult:
     seconds: float
     first_commit_seconds: float
     steady_rate: float
+    commits: tuple[Commit, ...] = ()
 
 
 class _Tally:
     """What has been committed, by part name, and when."""
 
-    def __init__(self, stage: Stage, committed: Mapping[str, ShardEntry]) -> None:
+    def __init__(self, stage: Stage, committed: Mapping[str, Commit]) -> None:
         self.names = stage.names()
         self._rows = dict(zip(self.names, stage.rows, strict=True))
         self.done = {name: committed[name] for name in self.names if name in committed}
@@ -108,7 +110,7 @@ class _Tally:
         self._started = time.monotonic()
         self._began_at = time.time()
         self._fresh: list[ShardEntry] = []
-        self._commits: list[tuple[float, int]] = []
+        self._moments: list[tuple[float, int]] = []
 
     @property
     def hopeless(self) -> bool:
@@ -117,21 +119,22 @@ class _Tally:
     def todo(self) -> list[int]:
         return [n for n, name in enumerate(self.names) if name not in self.done and name not in self.failures]
 
-    def commit(self, entry: ShardEntry, at: float) -> None:
-        """Note a part that was committed at the wall-clock time `at`; its receipt may take a while to come here."""
-        self.done[entry.name] = entry
-        self._fresh.append(entry)
+    def add(self, commit: Commit) -> None:
+        """Note a part that was committed; its receipt may take a while to come here."""
+        self.done[commit.entry.name] = commit
+        self._fresh.append(commit.entry)
         # Machines' clocks differ: never before the start, never in the future.
-        moment = min(max(at - self._began_at, 0.0), time.monotonic() - self._started)
-        self._commits.append((moment, self._rows[entry.name]))
+        moment = min(max(commit.at - self._began_at, 0.0), time.monotonic() - self._started)
+        self._moments.append((moment, self._rows[commit.entry.name]))
 
     def result(self) -> StageResult:
-        commits = sorted(self._commits) or [(0.0, 0)]
+        commits = sorted(self._moments) or [(0.0, 0)]
         rows = sum(count for _, count in commits)
         first = commits[0][0]
         span = commits[-1][0] - first
         return StageResult(
-            entries=tuple(self.done[name] for name in self.names),
+            entries=tuple(self.done[name].entry for name in self.names),
+            commits=tuple(self.done[name] for name in self.names),
             fresh=tuple(self._fresh),
             done_before=self.before,
             rows=rows,
@@ -148,7 +151,7 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         ShardError: some shards failed; the others are committed and a second run does the rest.
         OutputError: another job took the output's lock meanwhile.
     """
-    tally = _Tally(stage, output.committed(writer))
+    tally = _Tally(stage, output.commits(writer))
 
     def line() -> str:
         totals = meter.read()
@@ -160,7 +163,7 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         # shard, so that one that kills its process takes no other with it.
         for attempt in range(ATTEMPTS):
             if attempt and tally.todo():
-                tally.done.update(output.committed(writer))  # a receipt can be lost after its commit
+                tally.done.update(output.commits(writer))  # a receipt can be lost after its commit
             raise_if_stopped()
             todo = [(number, tally.names[number], stage.tasks[number]) for number in tally.todo()]
             if todo and not tally.hopeless:
@@ -175,15 +178,15 @@ def _run_pass(
     """Run the pipeline over `todo`; shards whose process died simply do not come back."""
     blocks = len(todo) if careful else block_count([stage.rows[number] for number, *_ in todo])
     ds = stage.connect(pipeline.start_rows(todo, blocks), careful)
-    commit = _Commit(stage.finish, writer)
-    ds = pipeline.map_tasks(ds, commit, size=stage.writers, cpus=stage.writer_cpus, gpus=stage.writer_gpus)
+    publish = _Publish(stage.finish, writer)
+    ds = pipeline.map_tasks(ds, publish, size=stage.writers, cpus=stage.writer_cpus, gpus=stage.writer_gpus)
     try:
         for row in ds.iter_rows():
             raise_if_stopped()
             lock.require_held(writer.folder)
             failure = pipeline.failure_of(row)
             if failure is None:
-                tally.commit(pipeline.unpack(row["entry"]), row["at"])
+                tally.add(pipeline.unpack(row["commit"]))
             else:
                 tally.failures[row["name"]] = failure
             if tally.hopeless:
@@ -210,7 +213,7 @@ def block_count(rows: Sequence[int]) -> int:
     return min(len(rows), max(-(-len(rows) // together), _LEAST_BLOCKS))
 
 
-class _Commit:
+class _Publish:
     """The last step: finish the part and publish it with its record."""
 
     def __init__(self, finish: Callable[[Row], Part], writer: Writer) -> None:
@@ -218,8 +221,10 @@ class _Commit:
         self._writer = writer
 
     def __call__(self, row: Row) -> Row:
-        entry = self._writer.commit(row["name"], self._finish(row))
-        return {"entry": pipeline.pack(entry), "at": time.time()}
+        begun = time.perf_counter()
+        part = self._finish(row)
+        took = pipeline.seconds_of(row) | {pipeline.step_name(self._finish): time.perf_counter() - begun}
+        return {"commit": pipeline.pack(self._writer.publish(row["name"], part, took))}
 
 
 def _raise_if_incomplete(stage: Stage, tally: _Tally) -> None:

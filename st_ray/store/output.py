@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import posixpath
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,20 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """A part that was published.
+
+    Attributes:
+        at: when, in seconds since the epoch by the clock of the machine that did it; 0 where it is not known.
+        took: seconds of work on the shard, by step.
+    """
+
+    entry: ShardEntry
+    at: float = 0.0
+    took: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Writer:
     """What a worker needs to publish parts: the folder, the run it belongs to, and the lineage's digest."""
 
@@ -74,11 +89,19 @@ class Writer:
         return fs.join(self.folder, "data", name)
 
     def commit(self, name: str, part: Part) -> ShardEntry:
-        """Publish a part, then its record. Writing the same part twice leaves the same files.
+        """`publish` for who knows nothing of times."""
+        return self.publish(name, part, {}).entry
+
+    def publish(self, name: str, part: Part, took: Mapping[str, float]) -> Commit:
+        """Publish a part, then its record. Writing the same part twice leaves the same part.
+
+        Args:
+            took: seconds of work on the shard so far, by step; kept in the record, with those of writing.
 
         Raises:
             ShardError: the output was started anew by another run since this one began.
         """
+        begun = time.perf_counter()
         self._check_fence(name)
         for beside, data in part.beside.items():
             fs.write_atomic(fs.join(self.folder, beside), data)
@@ -92,9 +115,11 @@ class Writer:
             dict(part.dropped),
             dict(part.figures),
         )
-        record = {**dataclasses.asdict(entry), "lineage": self.lineage}
+        seconds = {**took, "write": time.perf_counter() - begun}
+        commit = Commit(entry, round(time.time(), 3), {step: round(count, 4) for step, count in seconds.items()})
+        record = {**dataclasses.asdict(entry), "lineage": self.lineage, "at": commit.at, "took": commit.took}
         fs.write_atomic(_record_url(self.folder, name), json.dumps(record).encode())
-        return entry
+        return commit
 
     def _check_fence(self, name: str) -> None:
         # A task that outlived its killed driver must not overwrite the parts of a newer run.
@@ -204,11 +229,15 @@ class OutputFolder:
             fs.remove(fs.join(self.folder, name), recursive=True)
 
     def committed(self, writer: Writer) -> dict[str, ShardEntry]:
-        """Committed parts by name: those whose record has this lineage and whose file has the recorded size."""
+        """Committed parts by name; see `commits`."""
+        return {name: commit.entry for name, commit in self.commits(writer).items()}
+
+    def commits(self, writer: Writer) -> dict[str, Commit]:
+        """Commits by the part's name: those whose record has this lineage and whose file has the recorded size."""
         records = self._records()
         sizes = fs.file_sizes(fs.join(self.folder, "data"))
         return {
-            record["name"]: _entry(record)
+            record["name"]: Commit(_entry(record), record.get("at", 0.0), record.get("took", {}))
             for record in records
             if record.get("lineage") == writer.lineage and sizes.get(record["name"]) == record["bytes"]
         }

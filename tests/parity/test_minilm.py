@@ -33,7 +33,7 @@ def test_texts_of_all_kinds(minilm: str, texts: list[str], count: int) -> None:
     done: list[tuple[int, int]] = []
     ours = BiEncoder(minilm, device="cpu")
     tokens = ours.tokenizer.tokenize(texts)
-    found = ours.encode_tokenized(tokens, on_batch=lambda rows, count: done.append((rows, count)))
+    found = ours.encode_tokenized(tokens, on_batch=lambda rows, count, places: done.append((rows, count)))
     assert_close(found, expected)
     assert np.sum(done, axis=0).tolist() == [len(texts), len(tokens.flat)]
 

@@ -7,7 +7,6 @@ places.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from st_ray.core.errors import ShardError
 from st_ray.models.pair_tokenizer import TokenizedPairs
 from st_ray.models.within_memory import OutOfMemoryError
 from st_ray.runtime.pipeline import Row, pack, unpack
+from st_ray.runtime.work import ShardWork
 
 
 class PairTokenizer(Protocol):
@@ -36,9 +36,9 @@ class PairScorer(Protocol):
         tokens: TokenizedPairs,
         *,
         batch_tokens: int | None = None,
-        on_batch: Callable[[int, int], None] | None = None,
+        on_batch: Callable[[int, int, int], None] | None = None,
     ) -> np.ndarray:
-        """float32 `[n, labels]` in the order of the pairs; `on_batch(pairs, tokens)` is called after each batch."""
+        """float32 `[n, labels]` in the order of the pairs; `on_batch(pairs, tokens, places)` after each batch."""
 
 
 class ScorerLoader(Protocol):
@@ -98,20 +98,18 @@ class ScorePairs:
 
     def __call__(self, row: Row) -> Row:
         """The pairs' scores, float32 `[n, labels]`; raises ShardError for one that is not finite."""
-        begun = time.perf_counter()
         tokens: TokenizedPairs = unpack(row["tokens"])
-        share = row["rows"] / max(1, len(tokens))
+        work = ShardWork(self._meter, row["rows"] / max(1, len(tokens)))
         try:
             scores = self._scorer.score_tokenized(
                 tokens,
                 batch_tokens=self._batch_tokens,
-                on_batch=lambda pairs, count: self._meter.add(rows=pairs * share, tokens=count),
+                on_batch=work.on_batch,
             )
         except OutOfMemoryError as error:
             named: Pairs = unpack(row["pairs"])
             raise error.of(named.describe(error.row)) from error
-        self._meter.add(seconds=time.perf_counter() - begun)
-        self._meter.flush()
+        work.end()
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if len(bad):
             pairs: Pairs = unpack(row["pairs"])
@@ -119,5 +117,5 @@ class ScorePairs:
                 f"the score of {pairs.describe(int(bad[0]))} is not finite (such pairs in this shard: {len(bad)})",
                 "use --dtype float32 if the model overflows in a shorter type, and check the model's weights",
             )
-        figures = {"tokens": int(tokens.lengths.sum(dtype=np.int64)), **self._measured}
+        figures = {"tokens": int(tokens.lengths.sum(dtype=np.int64)), "places": work.places, **self._measured}
         return {"scores": scores, "figures": pack(figures), "pairs": row["pairs"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -15,6 +14,7 @@ from st_ray.core.errors import ShardError
 from st_ray.models.tokens import TokenizedTexts
 from st_ray.models.within_memory import OutOfMemoryError
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
+from st_ray.runtime.work import ShardWork
 from st_ray.scoring.quantization import quantize_embeddings
 from st_ray.store.embeddings import part_bytes, text_digests
 from st_ray.store.output import Part
@@ -41,9 +41,9 @@ class TokenEncoder(Protocol):
         *,
         normalize: bool = False,
         batch_tokens: int | None = None,
-        on_batch: Callable[[int, int], None] | None = None,
+        on_batch: Callable[[int, int, int], None] | None = None,
     ) -> np.ndarray:
-        """float32 `[n, d]` in the order of the texts; `on_batch(rows, tokens)` is called after each batch."""
+        """float32 `[n, d]` in the order of the texts; `on_batch(rows, tokens, places)` after each batch."""
 
 
 class EncoderLoader(Protocol):
@@ -136,29 +136,28 @@ class Encode:
 
     def __call__(self, row: Row) -> Row:
         """The shard's embeddings, float32 `[n, d]`; raises ShardError for one that is not finite."""
-        begun = time.perf_counter()
         type_ids = row["type_ids"] if len(row["type_ids"]) else None
         tokens = TokenizedTexts(
             flat=row["flat"], lengths=row["lengths"], prompt_length=int(row["prompt_length"]), type_ids=type_ids
         )
         inverse = np.asarray(row["inverse"], np.int32)
-        share = len(inverse) / max(1, len(tokens.lengths))
+        work = ShardWork(self._meter, len(inverse) / max(1, len(tokens.lengths)))
         reused = len(unpack(row["matches"]))
         try:
             unique = self._encoder.encode_tokenized(
                 tokens,
                 normalize=self._normalize,
                 batch_tokens=self._batch_tokens,
-                on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
+                on_batch=work.on_batch,
             )
         except OutOfMemoryError as error:
             raise error.of(_named(row, int(np.flatnonzero(inverse == error.row)[0]))) from error
         _check_finite(unique, inverse, row)
         embedding = unique if len(unique) == len(inverse) else unique[inverse]
-        self._meter.add(seconds=time.perf_counter() - begun, rows=reused)
-        self._meter.flush()
+        work.end(reused)
         figures = {
             "tokens": len(tokens.flat),
+            "places": work.places,
             "repeated": len(inverse) - len(unique),
             "reused": reused,
             **self._measured,

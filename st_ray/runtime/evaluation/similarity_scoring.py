@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row, pack, task_of, unpack
 from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.stage import Stage
+from st_ray.runtime.work import ShardWork
 from st_ray.scoring.similarity import similarity_of
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import OutputFolder, Part
@@ -84,22 +84,20 @@ class Compare:
 
     def __call__(self, row: Row) -> Row:
         """The similarities, float32 `[4, n]` in the order of `SIMILARITIES`; raises ShardError for one not finite."""
-        begun = time.perf_counter()
         tokens: TokenizedTexts = unpack(row["tokens"])
         first, second = np.asarray(row["sides"])
-        share = len(first) / max(1, len(tokens.lengths))
+        work = ShardWork(self._meter, len(first) / max(1, len(tokens.lengths)))
         try:
             embeddings = self._encoder.encode_tokenized(
                 tokens,
                 batch_tokens=self._batch_tokens,
-                on_batch=lambda rows, count: self._meter.add(rows=rows * share, tokens=count),
+                on_batch=work.on_batch,
             )
         except OutOfMemoryError as error:
             pair = int(np.flatnonzero((first == error.row) | (second == error.row))[0])
             named: LabelledPairs = unpack(row["pairs"])
             raise error.of(named.describe(pair)) from error
-        self._meter.add(seconds=time.perf_counter() - begun)
-        self._meter.flush()
+        work.end()
         one, other = embeddings[first], embeddings[second]
         scores = np.stack([np.asarray(similarity_of(name).pairwise(one, other)) for name in SIMILARITIES])
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=0))
@@ -109,7 +107,7 @@ class Compare:
                 f"a similarity of {pairs.describe(int(bad[0]))} is not finite (such pairs in this shard: {len(bad)})",
                 "use --dtype float32 if the model overflows in a shorter type, and check the model's weights",
             )
-        figures = {"tokens": len(tokens.flat), **self._measured}
+        figures = {"tokens": len(tokens.flat), "places": work.places, **self._measured}
         return {"scores": scores.astype(np.float32), "figures": pack(figures), "pairs": row["pairs"]}
 
 
