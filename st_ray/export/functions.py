@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def export_static_quantized_openvino_model(
         create_pr: likewise.
         file_suffix: behind `openvino_model_` in the file's name.
         texts: texts to measure with in place of a dataset, or pairs for a cross-encoder: best those that the model
-            is for. Without them and without a dataset, glue/sst2 is fetched from the hub, as Sentence Transformers
+            is for. A random sample of `num_samples` is taken, the same each time. Without them and without a dataset, glue/sst2 is fetched from the hub, as Sentence Transformers
             does.
 
     Raises:
@@ -111,11 +112,16 @@ def export_static_quantized_openvino_model(
     config = dict(quantization_config or {})
     count = int(config.pop("num_samples", CALIBRATION_TEXTS))
     if texts is None:
-        texts = _dataset_texts((dataset_name, dataset_config_name, dataset_split, column_name), count)
+        texts = _dataset_texts((dataset_name, dataset_config_name, dataset_split, column_name))
         if isinstance(model, CrossEncoder):
             texts = list(itertools.pairwise(texts))
     recipe = Recipe("openvino", static=True, suffix=file_suffix)
-    _write(model, recipe, model_name_or_path, _batches(model, list(texts)[:count]), config)
+    _write(model, recipe, model_name_or_path, _batches(model, _sample(texts, count)), config)
+
+
+def _sample(texts: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the texts, from all over them: those of a sorted file resemble their neighbours."""
+    return random.Random(0).sample(list(texts), min(count, len(texts)))
 
 
 def _write(
@@ -136,7 +142,7 @@ def _batches(model: Encoder, texts: Sequence[Any]) -> list[Batch]:
     return single_batches(model.tokenizer.tokenize(texts, model.folder.prompt()))
 
 
-def _dataset_texts(names: tuple[str | None, str | None, str | None, str | None], count: int) -> list[str]:
+def _dataset_texts(names: tuple[str | None, str | None, str | None, str | None]) -> list[str]:
     if any(names) and not all(names):
         raise ConfigError(
             "dataset_name, dataset_config_name, dataset_split and column_name belong together", "give all or none"
@@ -145,7 +151,7 @@ def _dataset_texts(names: tuple[str | None, str | None, str | None, str | None],
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(name, config, split=f"{split}[:{count}]")
+        rows = load_dataset(name, config, split=split)
     except Exception as error:  # offline, absent, forbidden: all say why
         raise ConfigError(
             f"the dataset {name} cannot be had: {reason_of(error)}", "give texts of your own with texts=[...]"
