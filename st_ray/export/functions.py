@@ -101,8 +101,8 @@ def export_static_quantized_openvino_model(
         create_pr: likewise.
         file_suffix: behind `openvino_model_` in the file's name.
         texts: texts to measure with in place of a dataset, or pairs for a cross-encoder: best those that the model
-            is for. A random sample of `num_samples` is taken, the same each time. Without them and without a dataset, glue/sst2 is fetched from the hub, as Sentence Transformers
-            does.
+            is for; of more than `num_samples` a random sample is taken, the same each time. Without them and without
+            a dataset, glue/sst2 is fetched from the hub, as Sentence Transformers does.
 
     Raises:
         ConfigError: there is no text to measure with, or what an export needs is not installed.
