@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import inspect
+import io
 import itertools
 import os
+import posixpath
+import re
 import sys
 import textwrap
 import traceback
@@ -19,6 +23,8 @@ import yaml
 
 from st_ray.core.errors import ConfigError, StRayError
 from st_ray.runtime.config import Names
+from st_ray.runtime.log import Log, current_log, logging_as
+from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import stop_on_signals
 from st_ray.store import fs
 
@@ -48,30 +54,83 @@ def _names_rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.
 def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Sequence[str] | None = None) -> None:
     """Parse, run, and exit: 0 when `job` returns the output's place, else with one message and a non-zero status.
 
-    `job` prints its summary; the last line of a success is `done: OUTPUT`, unless there is none.
+    `job` tells its result (`tell_result`); the last line of a success is `done: OUTPUT`, unless there is none.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    log = Log(_job_name(config_type), as_json=_asks_for_json(arguments))
     try:
-        config = parse(config_type, arguments)
-        with stop_on_signals():
+        config = _parse_or_tell(config_type, arguments, log)
+        log = Log(log.job, _last_name(config), getattr(config, "log_format", "text") == "json")
+        with logging_as(log), stop_on_signals():
             place = job(config)
     except StRayError as error:
-        _report(error, error.details, debug)
-        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+        status = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+        _report(log, error, error.details, debug, status)
+        sys.exit(status)
     except KeyboardInterrupt:
-        print("\nstopped: what is committed is kept; run the same command again to go on", file=sys.stderr, flush=True)
+        message = "stopped: what is committed is kept; run the same command again to go on"
+        log.tell("stopped", f"\n{message}", level="error", message=message, status=EXIT_INTERRUPTED)
         # Ray's threads may still wait for workers; nothing of ours is left to do.
         os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os._exit(EXIT_FAILED)  # whoever read our output has gone; there is nobody to tell
     except Exception as error:
-        _report(
-            StRayError(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened"), "", debug
-        )
+        unknown = StRayError(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened")
+        _report(log, unknown, "", debug, EXIT_FAILED)
         sys.exit(EXIT_FAILED)
     if place:
-        print(f"done: {place}", flush=True)
+        log.tell("done", f"done: {place}", summary=True, output=place, status=0)
+
+
+def tell_result(result: JobResult, summary: str) -> str:
+    """Print the summary of a finished job, as JSON its figures (`metrics` are those of evaluations); its place."""
+    manifest, about = result.manifest, result.manifest.about
+    tell_summary(
+        "summary",
+        summary,
+        output=result.folder,
+        kind=manifest.kind,
+        already_complete=result.already_complete,
+        totals=manifest.totals,
+        dropped=manifest.dropped,
+        metrics=about.get("metrics") or about.get("figures"),
+        run=manifest.run,
+    )
+    return result.folder
+
+
+def tell_summary(event: str, summary: str, **figures: Any) -> None:
+    """Print a summary, as JSON its title and the figures."""
+    current_log().tell(event, summary, summary=True, message=summary.partition("\n")[0], **figures)
+
+
+def _job_name(config_type: type) -> str:
+    """`BuildIndexConfig` -> `build_index`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", config_type.__name__.removesuffix("Config")).lower()
+
+
+def _last_name(config: Any) -> str:
+    return posixpath.basename(config.output.rstrip("/"))
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether the flag is there, for errors that come before all flags are read."""
+    words = (word for argument in arguments for word in argument.replace("_", "-").split("=", 1))
+    return ("--log-format", "json") in itertools.pairwise(words)
+
+
+def _parse_or_tell(config_type: type[Config], arguments: Sequence[str], log: Log) -> Config:
+    """`parse`; as JSON, what tyro says of a wrong flag is one object."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said) if log.as_json else contextlib.nullcontext():
+            return parse(config_type, arguments)
+    except SystemExit as ended:
+        if log.as_json and ended.code:
+            bare = re.sub(r"[\u2500-\u257f]", " ", said.getvalue())  # the lines of its box
+            log.tell("error", " ".join(bare.split()), level="error", error="ConfigError", status=ended.code)
+        raise
 
 
 def parse(config_type: type[Config], arguments: Sequence[str]) -> Config:
@@ -167,7 +226,18 @@ def _description(config_type: type) -> str:
     return f"{config_type.__doc__} --config FILE reads the same flags from a YAML file; flags given here win."
 
 
-def _report(error: StRayError, details: str, debug: bool) -> None:
-    if debug:
-        print(details or traceback.format_exc(), file=sys.stderr)
-    print(f"error: {error}", file=sys.stderr, flush=True)
+def _report(log: Log, error: StRayError, details: str, debug: bool, status: int) -> None:
+    trace = (details or traceback.format_exc()) if debug else ""
+    if trace and not log.as_json:
+        print(trace, file=sys.stderr)
+    more: dict[str, Any] = {"traceback": trace} if trace else {}
+    log.tell(
+        "error",
+        f"error: {error}",
+        level="error",
+        message=error.message,
+        remedy=error.remedy,
+        error=type(error).__name__,
+        status=status,
+        **more,
+    )

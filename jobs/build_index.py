@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.build_index.config import BuildIndexConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: BuildIndexConfig) -> str:
     from st_ray.runtime.build_index.summary import build_index_summary
 
     result = build_index(config)
-    print(build_index_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, build_index_summary(result))
 
 
 if __name__ == "__main__":

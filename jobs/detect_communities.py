@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.mining.communities.config import DetectCommunitiesConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: DetectCommunitiesConfig) -> str:
     from st_ray.runtime.mining.communities.summary import communities_summary
 
     result = detect_communities(config)
-    print(communities_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, communities_summary(result))
 
 
 if __name__ == "__main__":

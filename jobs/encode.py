@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result, tell_summary
 from st_ray.runtime.encode.config import EncodeConfig
 
 
@@ -20,12 +20,12 @@ def _run(config: EncodeConfig) -> str:
     from st_ray.runtime.encode.summary import encode_summary, plan_summary
 
     if config.plan:
-        print(plan_summary(plan_encode(config)), flush=True)
+        plan = plan_encode(config)
+        tell_summary("plan", plan_summary(plan), **plan.figures)
         return ""
     imports = process_seconds()
     result = encode(config)
-    print(encode_summary(result, imports), flush=True)
-    return result.folder
+    return tell_result(result, encode_summary(result, imports))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: EvaluateCrossEncoderConfig) -> str:
     from st_ray.runtime.evaluation.summary import evaluate_cross_encoder_summary
 
     result = evaluate_cross_encoder(config)
-    print(evaluate_cross_encoder_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, evaluate_cross_encoder_summary(result))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.evaluation.retrieval import (
     EvaluateRetrievalConfig,
     evaluate_retrieval,
@@ -18,8 +18,7 @@ def main() -> None:
 def _run(config: EvaluateRetrievalConfig) -> str:
     """Do it, and return where the result lies."""
     result = evaluate_retrieval(config)
-    print(evaluate_retrieval_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, evaluate_retrieval_summary(result))
 
 
 if __name__ == "__main__":

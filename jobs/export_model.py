@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.export.config import ExportConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: ExportConfig) -> str:
     from st_ray.runtime.export.summary import export_summary
 
     result = export_model(config)
-    print(export_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, export_summary(result))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.fuse.config import FuseConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: FuseConfig) -> str:
     from st_ray.runtime.fuse.summary import fuse_summary
 
     result = fuse(config)
-    print(fuse_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, fuse_summary(result))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.mining.bitext.config import MineBitextConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: MineBitextConfig) -> str:
     from st_ray.runtime.mining.bitext.summary import bitext_summary
 
     result = mine_bitext(config)
-    print(bitext_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, bitext_summary(result))
 
 
 if __name__ == "__main__":

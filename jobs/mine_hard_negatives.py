@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.mining.negatives.config import MineHardNegativesConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: MineHardNegativesConfig) -> str:
     from st_ray.runtime.mining.negatives.summary import negatives_summary
 
     result = mine_hard_negatives(config)
-    print(negatives_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, negatives_summary(result))
 
 
 if __name__ == "__main__":

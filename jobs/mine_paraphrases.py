@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.mining.paraphrases.config import MineParaphrasesConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: MineParaphrasesConfig) -> str:
     from st_ray.runtime.mining.paraphrases.summary import mine_paraphrases_summary
 
     result = mine_paraphrases(config)
-    print(mine_paraphrases_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, mine_paraphrases_summary(result))
 
 
 if __name__ == "__main__":

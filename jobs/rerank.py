@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.rerank.config import RerankConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: RerankConfig) -> str:
     from st_ray.runtime.rerank.summary import rerank_summary
 
     result = rerank(config)
-    print(rerank_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, rerank_summary(result))
 
 
 if __name__ == "__main__":

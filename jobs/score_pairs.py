@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.score_pairs.config import ScorePairsConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: ScorePairsConfig) -> str:
     from st_ray.runtime.score_pairs.summary import score_pairs_summary
 
     result = score_pairs(config)
-    print(score_pairs_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, score_pairs_summary(result))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.search.config import SearchConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: SearchConfig) -> str:
     from st_ray.runtime.search.summary import search_summary
 
     result = search(config)
-    print(search_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, search_summary(result))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.training.config import TrainCrossEncoderConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: TrainCrossEncoderConfig) -> str:
     from st_ray.runtime.training.summary import training_summary
 
     result = train_model(config)
-    print(training_summary(result, "CrossEncoder"), flush=True)
-    return result.folder
+    return tell_result(result, training_summary(result, "CrossEncoder"))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,16 @@ LEAST_OF_GRAPHS = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobConfig:
+class LogConfig:
+    """How a command tells of itself."""
+
+    log_format: Literal["text", "json"] = "text"
+    """What the command writes: text, or json, an object a line: on standard error progress, warnings and errors, on
+    standard output the figures of the result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobConfig(LogConfig):
     """Where a job writes and on what it runs."""
 
     output: str

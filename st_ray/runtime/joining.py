@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from st_ray.core.errors import ResourceError
 from st_ray.core.summary import human_seconds
 from st_ray.runtime.config import JobConfig
+from st_ray.runtime.log import current_log
 from st_ray.runtime.progress import LOG_EVERY_SECONDS
 from st_ray.runtime.resources import Node, cluster_can_grow, cluster_nodes, machine_for
 from st_ray.runtime.session import ray_session
@@ -43,7 +43,8 @@ def _wait_for(machine: Node, seconds: float) -> None:
     started = time.monotonic()
     while True:
         waited = time.monotonic() - started
-        print(f"waiting for {asked} from the autoscaler  {human_seconds(waited)}", file=sys.stderr, flush=True)
+        text = f"waiting for {asked} from the autoscaler  {human_seconds(waited)}"
+        current_log().tell("waiting", text, waited_seconds=round(waited, 1))
         if ray.wait([probe], timeout=min(LOG_EVERY_SECONDS, seconds))[0]:
             ray.get(probe)  # raises where Ray has given up on it
             return

@@ -58,11 +58,11 @@ class Meter:
         """What a worker gets."""
         return MeterClient(self._totals, self._number)
 
-    def read(self) -> dict[str, float]:
-        """The latest sums; never waits longer than a moment, and keeps the last ones when nobody answers."""
+    def read(self, wait: float = 0.2) -> dict[str, float]:
+        """The latest sums; never waits longer than `wait` seconds, and keeps the last ones when nobody answers."""
         try:
             self._pending = self._pending or self._totals.read.remote(self._number)
-            ready, _ = ray.wait([self._pending], timeout=0.2)
+            ready, _ = ray.wait([self._pending], timeout=wait)
             if ready:
                 self._last, self._pending = ray.get(self._pending), None
         except ray.exceptions.RayError:
@@ -71,12 +71,17 @@ class Meter:
 
 
 class MeterClient:
-    """A worker's end: adds up and sends once a second, without waiting for an answer."""
+    """A worker's end: adds up and sends once a second, without waiting for an answer.
+
+    Attributes:
+        idle_since: when the worker's model was done with a shard, by `time.perf_counter`; None before the first.
+    """
 
     def __init__(self, totals: Any, number: int) -> None:
         self._totals, self._number = totals, number
         self._amounts: dict[str, float] = {}
         self._latest: dict[str, float] = {}
+        self.idle_since: float | None = None
         self._sent = time.monotonic()
 
     def add(self, **amounts: float) -> None:

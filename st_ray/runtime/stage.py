@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from st_ray.core.errors import ShardError, StRayError
 from st_ray.runtime import pipeline
+from st_ray.runtime.log import Line, current_log
 from st_ray.runtime.meter import ELAPSED, Meter
+from st_ray.runtime.metrics import StageMetrics
 from st_ray.runtime.pipeline import Row
 from st_ray.runtime.progress import Progress, Snapshot, progress_line
 from st_ray.runtime.resources import TASK_CPUS
@@ -35,6 +37,7 @@ GIVE_UP_AFTER = 10
 _SHOWN_REASONS = 5
 _ROWS_OF_BLOCK = 256
 _LEAST_BLOCKS = 512
+_LAST_WORD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class StageResult:
 class _Tally:
     """What has been committed, by part name, and when."""
 
-    def __init__(self, stage: Stage, committed: Mapping[str, Commit]) -> None:
+    def __init__(self, stage: Stage, committed: Mapping[str, Commit], metrics: StageMetrics) -> None:
+        self.metrics = metrics
         self.names = stage.names()
         self._rows = dict(zip(self.names, stage.rows, strict=True))
         self.done = {name: committed[name] for name in self.names if name in committed}
@@ -126,6 +130,14 @@ class _Tally:
         # Machines' clocks differ: never before the start, never in the future.
         moment = min(max(commit.at - self._began_at, 0.0), time.monotonic() - self._started)
         self._moments.append((moment, self._rows[commit.entry.name]))
+        self.metrics.committed(commit)
+
+    def fail(self, name: str, failure: StRayError) -> None:
+        """Note a shard that is given up."""
+        self.failures[name] = failure
+        self.metrics.failed()
+        about: dict[str, Any] = {"error": type(failure).__name__, "message": failure.message, "remedy": failure.remedy}
+        current_log().tell("shard_failed", None, level="warning", shard=name, **about)
 
     def result(self) -> StageResult:
         commits = sorted(self._moments) or [(0.0, 0)]
@@ -151,14 +163,17 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         ShardError: some shards failed; the others are committed and a second run does the rest.
         OutputError: another job took the output's lock meanwhile.
     """
-    tally = _Tally(stage, output.commits(writer))
+    metrics = StageMetrics(stage.label, output.folder)
+    tally = _Tally(stage, output.commits(writer), metrics)
 
-    def line() -> str:
+    def line() -> Line:
         totals = meter.read()
+        metrics.worked(totals)
         now = Snapshot(totals.get("rows", 0), totals.get("tokens", 0), len(tally.done), totals.get(ELAPSED, 0))
         return progress_line(stage.label, now, tally.rows_to_do, len(tally.names), stage.noun)
 
-    with Progress(line) if tally.todo() else nullcontext():
+    needed = bool(tally.todo())
+    with Progress(line) if needed else nullcontext():
         # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
         # shard, so that one that kills its process takes no other with it.
         for attempt in range(ATTEMPTS):
@@ -168,6 +183,8 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
             todo = [(number, tally.names[number], stage.tasks[number]) for number in tally.todo()]
             if todo and not tally.hopeless:
                 _run_pass(stage, writer, lock, todo, attempt > 0, tally)
+    if needed:
+        metrics.worked(meter.read(_LAST_WORD_SECONDS))
     _raise_if_incomplete(stage, tally)
     return tally.result()
 
@@ -188,7 +205,7 @@ def _run_pass(
             if failure is None:
                 tally.add(pipeline.unpack(row["commit"]))
             else:
-                tally.failures[row["name"]] = failure
+                tally.fail(row["name"], failure)
             if tally.hopeless:
                 return
     except StRayError:
@@ -232,6 +249,7 @@ def _raise_if_incomplete(stage: Stage, tally: _Tally) -> None:
     if not missing:
         return
     shown = [number for number in missing if not tally.hopeless or tally.names[number] in tally.failures]
+    tally.metrics.failed(sum(tally.names[number] not in tally.failures for number in shown))
     by_reason: dict[str, list[int]] = {}
     for number in shown:
         failure = tally.failures.get(tally.names[number])

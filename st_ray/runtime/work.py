@@ -17,15 +17,23 @@ class ShardWork:
     def __init__(self, meter: Any, share: float) -> None:
         self._meter = meter
         self._share = share
-        self._begun = time.perf_counter()
+        self._told = time.perf_counter()
+        if meter.idle_since is not None:
+            meter.add(idle=self._told - meter.idle_since)
         self.places = 0
 
     def on_batch(self, rows: int, tokens: int, places: int) -> None:
         """A `Progress` for the model."""
         self.places += places
-        self._meter.add(rows=rows * self._share, tokens=tokens, places=places, batches=1)
+        self._meter.add(rows=rows * self._share, tokens=tokens, places=places, batches=1, seconds=self._lap())
 
     def end(self, reused: int = 0) -> None:
         """The model is done with the shard; rows that it need not run count as done too."""
-        self._meter.add(seconds=time.perf_counter() - self._begun, rows=reused)
+        self._meter.add(seconds=self._lap(), rows=reused)
+        self._meter.idle_since = self._told
         self._meter.flush()
+
+    def _lap(self) -> float:
+        """Seconds that nobody has been told of."""
+        before, self._told = self._told, time.perf_counter()
+        return self._told - before

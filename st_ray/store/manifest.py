@@ -70,12 +70,17 @@ class Manifest:
                 total[reason] = total.get(reason, 0) + count
         return dict(sorted(total.items()))
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """Shards, rows and bytes in all."""
+        return {"shards": len(self.entries), "rows": self.rows, "bytes": self.total_bytes}
+
     def to_json(self) -> bytes:
         """The file's content; a fixed order of keys, one entry a line."""
         head = {
             "kind": self.kind,
             "schema_version": self.schema_version,
-            "totals": {"shards": len(self.entries), "rows": self.rows, "bytes": self.total_bytes},
+            "totals": self.totals,
             "dropped": self.dropped,
             "about": dict(self.about),
             "lineage": dict(self.lineage),

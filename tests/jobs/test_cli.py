@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import pkgutil
+import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobs._cli import parse, run_job
+import jobs
+from jobs._cli import parse, run_job, tell_result
 from st_ray.core.errors import ConfigError, InputError
+from st_ray.runtime.config import LogConfig
 from st_ray.runtime.encode.config import EncodeConfig
+from st_ray.runtime.result import JobResult
+from st_ray.store.manifest import Manifest, ShardEntry
 
 REQUIRED = ["--input", "a", "b", "--model", "m", "--output", "o"]
 
@@ -119,3 +129,80 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run_job(_Tiny, _fail(ValueError("odd")), ["--debug"])
     assert "Traceback" in capsys.readouterr().err
+
+
+JSON = ["--log-format", "json"]
+
+
+def told(text: str) -> list[dict[str, Any]]:
+    """Each line is an object; what they share is checked and left out."""
+    lines = [json.loads(line) for line in text.splitlines()]
+    for line in lines:
+        assert datetime.fromisoformat(line.pop("ts").replace("Z", "+00:00")).tzinfo is not None
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([*JSON, "--shard-rows", "0"], "--shard-rows 0 must be 1 or more"),
+        (["--log-format=json", "--shard-rows", "many"], "--shard-rows"),
+        ([*JSON, "--no-such-flag"], "--no-such-flag"),
+        ([*JSON, "--config", "none.yaml"], "none.yaml"),
+    ],
+)
+def test_a_wrong_flag_is_one_object(extra: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_job(EncodeConfig, lambda config: "", [*REQUIRED, *extra])
+    captured = capsys.readouterr()
+    [line] = told(captured.err)
+    assert message in line["message"]
+    assert not set("│╭─") & set(line["message"])
+    assert (line["level"], line["event"], line["job"], line["status"]) == ("error", "error", "encode", 2)
+    assert (ended.value.code, captured.out) == (2, "")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_failures_are_one_object(debug: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    def job(config: EncodeConfig) -> str:
+        print("a library has something to say", file=sys.stderr)
+        raise InputError("file x is bad", "mend it")
+
+    with pytest.raises(SystemExit) as ended:
+        run_job(EncodeConfig, job, [*REQUIRED, *JSON, *(["--debug"] if debug else [])])
+    assert ended.value.code == 1
+    stray, line = told(capsys.readouterr().err)
+    assert (stray["event"], stray["message"]) == ("stderr", "a library has something to say")
+    assert ("Traceback" in line.pop("traceback", "")) is debug
+    assert line == {
+        **{"level": "error", "event": "error", "job": "encode", "message": "file x is bad", "remedy": "mend it"},
+        **{"error": "InputError", "status": 1},
+    }
+
+
+def test_a_result_is_told_in_figures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    entry = ShardEntry("part-00000.parquet", 5, 0, 90, "", {"empty": 2})
+    result = JobResult(Manifest("embeddings", {}, (entry,), run={"seconds": 1.5}), "there")
+    path = tmp_path / "job.yaml"
+    path.write_text("log-format: json\n")
+    for flags in (["--config", str(path)], JSON):
+        run_job(EncodeConfig, lambda config: tell_result(result, "encode: complete\n  rows  5"), [*REQUIRED, *flags])
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        summary, done = told(captured.out)
+        assert (summary["event"], summary["message"], summary["output"]) == ("summary", "encode: complete", "there")
+        assert summary["totals"] == {"shards": 1, "rows": 5, "bytes": 90}
+        assert (summary["dropped"], summary["run"]) == ({"empty": 2}, {"seconds": 1.5})
+        assert (done["event"], done["output"], done["status"]) == ("done", "there", 0)
+    run_job(EncodeConfig, lambda config: tell_result(result, "encode: complete\n  rows  5"), REQUIRED)
+    assert capsys.readouterr() == ("encode: complete\n  rows  5\ndone: there\n", "")
+
+
+def test_every_job_but_the_demo_has_the_flag() -> None:
+    names = {module.name for module in pkgutil.iter_modules(jobs.__path__)}
+    modules = [importlib.import_module(f"jobs.{name}") for name in names - {"quickstart"} if not name.startswith("_")]
+    assert len(modules) == len(names) - 3
+    for module in modules:
+        [config] = [value for name, value in vars(module).items() if name.endswith("Config")]
+        assert issubclass(config, LogConfig), config
+        assert module.tell_result is tell_result

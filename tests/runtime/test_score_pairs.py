@@ -45,6 +45,8 @@ MODULE = "st_ray.runtime.data_scoring"
 class InlineMeter:
     """Both ends of a meter that counts nothing."""
 
+    idle_since: float | None = None
+
     def client(self) -> InlineMeter:
         return self
 

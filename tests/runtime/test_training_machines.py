@@ -59,10 +59,14 @@ def test_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_line_tells_loss_speed_and_the_time_left() -> None:
-    assert training_line({}, 360, "spearman") == "train  0/360 steps (0%)  starting"
+    assert training_line({}, 360, "spearman").text == "train  0/360 steps (0%)  starting"
     now = {ELAPSED: 60.0, "step": 120, "steps": 120, "rows": 3840, "tokens": 96_000, "loss": 0.51234}
     line = training_line(now, 360, "spearman")
-    assert line == "train  120/360 steps (33%)  loss 0.5123  64 examples/s  1,600 tokens/s  ETA 2m00s"
-    assert "spearman 0.8321" in training_line({**now, "eval spearman": 0.8321}, 360, "spearman")
+    assert line.text == "train  120/360 steps (33%)  loss 0.5123  64 examples/s  1,600 tokens/s  ETA 2m00s"
+    assert line.figures == {
+        **{"stage": "train", "steps": 120, "steps_total": 360, "rate": 64.0, "tokens_per_second": 1600.0},
+        **{"eta_seconds": 120.0, "loss": 0.51234},
+    }
+    assert "spearman 0.8321" in training_line({**now, "eval spearman": 0.8321}, 360, "spearman").text
     # A resumed run counts its own steps for the time that is left.
-    assert training_line({**now, "step": 240}, 360, None).endswith("ETA 1m00s")
+    assert training_line({**now, "step": 240}, 360, None).text.endswith("ETA 1m00s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray
@@ -81,6 +82,21 @@ class EncodePlan:
     def cost(self) -> float | None:
         """Of all actors for that time."""
         return None if self.price_per_hour is None else self.price_per_hour * self.actors * self.seconds / 3600
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What of it programs ask for."""
+        return {
+            "rows": self.rows,
+            "rows_left_out": self.bad_rows,
+            "shards": self.shards,
+            "tokens": round(self.tokens),
+            "tokens_per_second_and_actor": round(self.rate, 1),
+            "actors": self.actors,
+            "threads_per_actor": self.threads,
+            "seconds": round(self.seconds, 1),
+            "cost": self.cost,
+        }
 
 
 def plan_encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> EncodePlan:

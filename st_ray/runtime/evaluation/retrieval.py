@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from st_ray.core.errors import InputError
 from st_ray.core.summary import human_seconds, render_summary
 from st_ray.evaluation.qrels import Qrels, read_qrels
 from st_ray.evaluation.retrieval import RetrievalMetric, RetrievalScores, merge_scores, parse_metrics, score_hits
-from st_ray.runtime.config import Names
+from st_ray.runtime.config import LogConfig, Names
+from st_ray.runtime.log import current_log
 from st_ray.runtime.progress import LOG_EVERY_SECONDS
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import raise_if_stopped
@@ -34,7 +34,7 @@ DEFAULT_METRICS = Names(("ndcg@10", "mrr@10", "map@100", "recall@100"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRetrievalConfig:
+class EvaluateRetrievalConfig(LogConfig):
     """Measure search results against relevance judgements."""
 
     hits: str
@@ -187,7 +187,8 @@ class _Ticker:
         """`done` parts with `hits` hits are behind us."""
         if time.monotonic() - self._last >= LOG_EVERY_SECONDS:
             self._last = time.monotonic()
-            print(f"evaluate  {done:,}/{self._parts:,} parts  {hits:,} hits", file=sys.stderr, flush=True)
+            text = f"evaluate  {done:,}/{self._parts:,} parts  {hits:,} hits"
+            current_log().tell("progress", text, parts=done, parts_total=self._parts, hits=hits)
 
 
 def _about(qrels: Qrels, scores: RetrievalScores) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Literal
 
 from st_ray.core.errors import ConfigError
 from st_ray.export.check import APPROXIMATE, EXACT, INT8, Thresholds
-from st_ray.runtime.config import TextConfig, require_at_least
+from st_ray.runtime.config import LogConfig, TextConfig, require_at_least
 
 STATIC = "static"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig(TextConfig):
+class ExportConfig(TextConfig, LogConfig):
     """Export a bi-encoder or a cross-encoder for ONNX Runtime or OpenVINO."""
 
     model: str

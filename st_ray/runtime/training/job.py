@@ -13,7 +13,9 @@ from st_ray.core.errors import ConfigError, ResourceError, ShardError, StRayErro
 from st_ray.core.summary import human_seconds
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.joining import job_session
+from st_ray.runtime.log import Line
 from st_ray.runtime.meter import ELAPSED, Meter
+from st_ray.runtime.metrics import StageMetrics
 from st_ray.runtime.model_output import TRAINING, ModelOutput
 from st_ray.runtime.progress import Progress
 from st_ray.runtime.resources import cluster_can_grow, cluster_nodes
@@ -198,7 +200,14 @@ class _Run:
             meter.client(),
         )
         plan = settings.plan(self.trained.examples)
-        with Progress(lambda: training_line(meter.read(), plan.steps, settings.best_by)):
+        metrics = StageMetrics("train", self.output.folder)
+
+        def line() -> Line:
+            totals = meter.read()
+            metrics.worked(totals)
+            return training_line(totals, plan.steps, settings.best_by)
+
+        with Progress(line):
             found = run_trainer(task, self.machines, fs.join(self.output.folder, STAGING), self.config.debug)
         if "stopped" in found:
             stopped = found["stopped"]
@@ -246,18 +255,22 @@ class _Run:
         }
 
 
-def training_line(now: dict[str, float], steps: int, metric: str | None) -> str:
+def training_line(now: dict[str, float], steps: int, metric: str | None) -> Line:
     """`train  120/360 steps (33%)  loss 0.5123  95 examples/s  2,400 tokens/s  spearman 0.8321  ETA 1m12s`."""
     done, seconds = now.get("step", 0.0), now.get(ELAPSED, 0.0)
+    figures: dict[str, Any] = {"stage": "train", "steps": round(done), "steps_total": steps}
     head = f"train  {done:,.0f}/{steps:,} steps ({100 * done / max(steps, 1):.0f}%)"
     taken = now.get("steps", 0.0)
     if not seconds or not taken:
-        return f"{head}  starting"
-    rates = f"{now.get('rows', 0) / seconds:,.0f} examples/s  {now.get('tokens', 0) / seconds:,.0f} tokens/s"
+        return Line(f"{head}  starting", figures)
+    rate, tokens = now.get("rows", 0) / seconds, now.get("tokens", 0) / seconds
+    left = max(0.0, steps - done) * seconds / taken
+    figures |= {"rate": round(rate, 1), "tokens_per_second": round(tokens, 1), "eta_seconds": round(left, 1)}
+    figures |= {name: now[name] for name in ("loss", f"eval {metric}") if name in now}
     loss = f"  loss {now['loss']:.4f}" if "loss" in now else ""
     measured = f"  {metric} {now[f'eval {metric}']:.4f}" if f"eval {metric}" in now else ""
-    left = human_seconds(max(0.0, steps - done) * seconds / taken)
-    return f"{head}{loss}  {rates}{measured}  ETA {left}"
+    speed = f"{rate:,.0f} examples/s  {tokens:,.0f} tokens/s"
+    return Line(f"{head}{loss}  {speed}{measured}  ETA {human_seconds(left)}", figures)
 
 
 def run_trainer(task: TrainTask, machines: Machines, staging: str, debug: bool) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from st_ray.core.errors import InputError
 from st_ray.runtime import pipeline
 from st_ray.runtime.begin import begun, finished_before
 from st_ray.runtime.clock import Laps
+from st_ray.runtime.log import Line
 from st_ray.runtime.meter import ELAPSED, Meter
+from st_ray.runtime.metrics import StageMetrics
 from st_ray.runtime.mining.check import check_rows
 from st_ray.runtime.mining.communities.config import DetectCommunitiesConfig
 from st_ray.runtime.mining.communities.count import CountPair, Pair, cut_pairs, finish_counts, tally
@@ -189,7 +191,7 @@ class _Run:
         holders = start_holders(self.store, self.config.threshold, plan, keep_bytes(plan, cluster_nodes()))
         try:
             group = Group(holders, self.config.min_community_size, folder, writer, NOTE_SECONDS, meter.client())
-            with _progress(candidates, meter):
+            with _progress(candidates, meter, self.output.folder):
                 [[asked]] = spread(lambda counts: [group(counts)], [(sizes,)], 1, num_cpus=TASK_CPUS)
                 found = pipeline.result_of(asked)
         finally:
@@ -235,9 +237,12 @@ def _device(plan: ActorPlan) -> str:
     return "cuda" if plan.gpus else "cpu"
 
 
-def _progress(candidates: int, meter: Meter) -> Any:
-    def line() -> str:
+def _progress(candidates: int, meter: Meter, output: str) -> Any:
+    metrics = StageMetrics("group", output)
+
+    def line() -> Line:
         totals = meter.read()
+        metrics.worked(totals)
         now = Snapshot(totals.get("rows", 0), 0, 0, totals.get(ELAPSED, 0))
         return progress_line("group", now, candidates, 1, "candidates")
 
