@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from st_ray.scoring.quantization import as_bits, dequantize_embeddings
 from st_ray.store.embeddings import embedding_array, open_embeddings, read_part, take_rows
+from st_ray.store.join import digest_keys
 from st_ray.store.lineage import Lineage, lineage_digest
 from st_ray.store.manifest import ShardEntry
 
@@ -93,6 +94,15 @@ class StoredVectors:
         tables = [table for _, table in self._tables(["id"], first, last)]
         return pa.concat_tables(tables)["id"].combine_chunks() if tables else pa.array([], pa.int64())
 
+    def text_keys(self, first: int, last: int) -> np.ndarray:
+        """Digests of the texts of the rows at `first` up to before `last`, uint64 `[n, 2]` (see `join.digest_keys`).
+
+        Raises what `blocks` raises.
+        """
+        tables = [table for _, table in self._tables(["text_digest"], first, last)]
+        digests = [digest_keys(table["text_digest"].combine_chunks()) for table in tables]
+        return np.concatenate([np.empty((0, 2), np.uint64), *digests])
+
     def part_of(self, position: int) -> int:
         """The part that holds the row at `position`."""
         return int(np.searchsorted(self.offsets, position, side="right")) - 1
@@ -107,13 +117,17 @@ class StoredVectors:
         Memory beside them: a row group. Raises what `columns_at` raises.
         """
         found: np.ndarray | None = None
-        for places, table in self._taken(["embedding"], positions):
-            rows = embedding_array(table["embedding"])
-            rows = as_bits(rows) if self.is_binary else rows
+        for places, rows in self.taken(positions):
             if found is None:
                 found = np.empty((len(positions), rows.shape[1]), rows.dtype)
             found[places] = rows
         return np.empty((0, self.dimension), np.float32) if found is None else found
+
+    def taken(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The rows of `take`, a row group at a time, each with their places among `positions`."""
+        for places, table in self._taken(["embedding"], positions):
+            rows = embedding_array(table["embedding"])
+            yield places, as_bits(rows) if self.is_binary else rows
 
     def columns_at(self, names: Sequence[str], positions: np.ndarray) -> pa.Table:
         """Columns of the rows at `positions`, in their order; memory beside them: a row group.

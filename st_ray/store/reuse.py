@@ -11,7 +11,17 @@ import numpy as np
 from st_ray.store import fs
 from st_ray.store.embeddings import embedding_array, read_part
 from st_ray.store.join import Keyed, digest_keys, joined, keyed, lookup
+from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import ShardEntry
+
+_OF_THE_TEXTS = {
+    "input", "id_column", "text_columns", "columns", "quotes", "on_bad_row", "values", "shard_rows", "keep_text"
+}  # fmt: skip
+
+
+def made_by(lineage: Lineage) -> Lineage:
+    """What of an embedding store's lineage makes an embedding out of a text: the model, its settings, its compute."""
+    return {name: value for name, value in lineage.items() if name not in _OF_THE_TEXTS}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.runtime.encode.job import encode
 from st_ray.store.embeddings import embedding_array
+from st_ray.store.reuse import made_by
 from tests.ray.corpora import assert_holds, config_for, part_bytes_of, table_of, texts_of, write_jsonl
 from tests.stubs import StubLoader
 
@@ -33,9 +34,9 @@ def encoded(folder: Path, texts: list[str], name: str, loader: Any = None, **cha
 
 @pytest.mark.parametrize("bucket_rows", [4_000_000, 15])
 def test_the_result_is_that_of_a_full_run(bucket_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("st_ray.runtime.encode.reuse.BUCKET_ROWS", bucket_rows)
+    monkeypatch.setattr("st_ray.runtime.matching.BUCKET_ROWS", bucket_rows)
     before, after = texts_of(60), changed(texts_of(60))
-    encoded(tmp_path, before, "old", shard_rows=13)
+    old = encoded(tmp_path, before, "old", shard_rows=13)
     encoded(tmp_path, after, "full")
     result = encoded(tmp_path, after, "out", reuse=str(tmp_path / "old"))
     assert_holds(tmp_path / "out", after)
@@ -44,6 +45,8 @@ def test_the_result_is_that_of_a_full_run(bucket_rows: int, tmp_path: Path, monk
     assert (run["rows"], run["reused"], run["gone"], run["repeated_texts"]) == (len(after), 55, 6, 0)
     assert sum(entry.figures["reused"] for entry in result.manifest.entries) == 55
     assert not (tmp_path / "out" / "staging").exists()
+    assert made_by(old.manifest.lineage) == made_by(result.manifest.lineage)
+    assert {"model", "prompt", "precision", "dtype"} <= set(made_by(old.manifest.lineage))
 
 
 def test_nothing_and_everything(tmp_path: Path) -> None:
