@@ -45,16 +45,16 @@ def train(spec: IndexSpec, sample: np.ndarray, seed: int = 0) -> Any:
     return index
 
 
-def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int, np.ndarray]]) -> Any:
-    """A copy of the empty index `trained` that holds the vectors of `blocks`.
+def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int | np.ndarray, np.ndarray]]) -> Any:
+    """A copy of the empty index `trained` that holds the vectors of `blocks`; of a filled one, with these added.
 
     Memory beside it: a block. The lists that vectors belong to are found on the GPUs where faiss has some. The same
     vectors give the same bytes, but for graphs that several threads link.
 
     Args:
         trained: `index_bytes` of what `train` gave.
-        blocks: the position of a block's first vector, which with those that follow become the ids, and float32
-            `[n, d]` or uint8 `[n, columns]` of bits; a block of no rows is fine.
+        blocks: the position of a block's first vector, which with those that follow become the ids, or those of all,
+            int64 `[n]`; and float32 `[n, d]` or uint8 `[n, columns]` of bits; a block of no rows is fine.
 
     Raises:
         ConfigError: faiss cannot fill an index of this kind block by block.
@@ -62,20 +62,20 @@ def fill(spec: IndexSpec, trained: bytes, blocks: Iterable[tuple[int, np.ndarray
     """
     index = index_from_bytes(trained, "the trained index")
     with _assigning_on_gpus(index):
-        for first, rows in blocks:
+        for positions, rows in blocks:
             if len(rows):
-                _add(spec, index, first, rows)
+                ids = np.arange(positions, positions + len(rows)) if isinstance(positions, int) else positions
+                _add(spec, index, ids, rows)
     return index
 
 
-def _add(spec: IndexSpec, index: Any, first: int, rows: np.ndarray) -> None:
-    ids = np.arange(first, first + len(rows), dtype=np.int64)
-    prepared = prepare_rows(spec, rows, "vector", first)
+def _add(spec: IndexSpec, index: Any, ids: np.ndarray, rows: np.ndarray) -> None:
+    prepared = prepare_rows(spec, rows, "vector", ids)
     try:
         index.add_with_ids(prepared, ids)
     except RuntimeError as error:
         raise ConfigError(
-            f"faiss cannot add vectors {first} to {first + len(rows) - 1} to {spec.factory}: {reason(error)}",
+            f"faiss cannot add vectors {ids[0]} to {ids[-1]} to {spec.factory}: {reason(error)}",
             "use another --factory",
         ) from error
 

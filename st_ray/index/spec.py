@@ -93,6 +93,16 @@ class IndexSpec:
         return self.traits.mergeable_on_disk
 
     @property
+    def carries_codes(self) -> bool:
+        """Whether the codes of vectors can move to another index of the same training."""
+        return self.traits.carries_codes
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether vectors can be added at any time, but not be taken out."""
+        return self.search_parameter == "efSearch"
+
+    @property
     def code_bytes(self) -> int:
         """Bytes that a vector takes in memory, with its id and its links."""
         return self.traits.code_bytes

@@ -13,6 +13,7 @@ _ID_BYTES = 8
 _LEVEL_AND_OFFSET_BYTES = 12
 _OPQ_CENTROIDS = 256
 _PLAIN_LISTS = ("IndexIVFFlat", "IndexIVFScalarQuantizer", "IndexIVFPQ", "IndexIVFRaBitQ", "IndexBinaryIVF")
+_PLAIN_CODES = ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexScalarQuantizer", "IndexPQ", "IndexBinaryFlat")
 _TABLE_LIMIT = 2 << 30  # above it, faiss does without the table
 
 
@@ -26,6 +27,8 @@ class Traits:
         search_parameter: `nprobe`, `efSearch`, or None where nothing trades time for recall.
         mergeable: whether filled parts can become one index.
         mergeable_on_disk: whether nothing is kept of a vector but its code and its id in an inverted list.
+        carries_codes: whether a vector is its code, its id and perhaps its list, which can move to another index of the
+            same training.
         centroids: of the largest codebook; at least 1.
         vector_bytes: of the codes of one vector.
         code_bytes: the same with its id and its share of a graph's links.
@@ -37,6 +40,7 @@ class Traits:
     search_parameter: str | None
     mergeable: bool
     mergeable_on_disk: bool
+    carries_codes: bool
     centroids: int
     vector_bytes: int
     code_bytes: int
@@ -53,13 +57,16 @@ def read_traits(index: Any) -> Traits:
     """The traits of `index`, empty or not."""
     inner, ivf = layers(index)[-1], ivf_layer(index)
     nlist = int(ivf.nlist) if ivf is not None else 0
+    plain_lists = type(ivf).__name__ in _PLAIN_LISTS and not _is_wrapped(index)
+    plain_codes = type(inner).__name__ in _PLAIN_CODES and not _refinements(index)
     vector_bytes = sum(_code_size(layer) for layer in (inner, *_refinements(index)))
     return Traits(
         needs_training=not index.is_trained,
         nlist=nlist,
         search_parameter="nprobe" if nlist else "efSearch" if hasattr(inner, "hnsw") else None,
         mergeable=_is_mergeable(index),
-        mergeable_on_disk=type(ivf).__name__ in _PLAIN_LISTS and not _is_wrapped(index),
+        mergeable_on_disk=plain_lists,
+        carries_codes=plain_lists or plain_codes,
         centroids=max(1, nlist, *(_codebook_size(layer) for layer in layers(index))),
         vector_bytes=vector_bytes,
         code_bytes=vector_bytes + _link_bytes(inner) + _ID_BYTES,
