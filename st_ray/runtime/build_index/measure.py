@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +13,14 @@ import numpy as np
 from st_ray.index.output import OpenedIndex
 from st_ray.index.tune import Curve, parameters_of, tune
 from st_ray.runtime.build_index.config import BuildIndexConfig
-from st_ray.runtime.search.pool import SearchPool, start_pool
+from st_ray.runtime.search.pool import Searcher, SearchPool, start_pool
 from st_ray.runtime.search.target import Target, plan_search
 from st_ray.scoring.similarity import similarity_of
 from st_ray.scoring.topk import PADDING
 from st_ray.scoring.vectors import StoredVectors
+
+HERE_BYTES = 256 << 20
+"""Embeddings, as floats, that are searched in this process: actors would take longer to start."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +42,28 @@ def measure(config: BuildIndexConfig, index: OpenedIndex, store: StoredVectors, 
     The truth comes from an exact search of the whole store. Latency is that of a batch of all probes, divided by them.
     """
     similarity, k = similarity_of(index.spec.similarity), config.recall_at
-    exact = _pool(config, Target(store, similarity, {}))
-    try:
+    with _searcher(config, Target(store, similarity, {})) as exact:
         truth = _others(exact.search(probes.queries, k + 1)[1], probes.own, k)
-    finally:
-        exact.stop()
-    pool = _pool(config, Target(store, similarity, {}, index))
+    with _searcher(config, Target(store, similarity, {}, index)) as searcher:
 
-    def search(parameter: int | None) -> tuple[np.ndarray, float]:
-        begun = time.perf_counter()
-        found = pool.search(probes.queries, k + 1, parameter)[1]
-        seconds = time.perf_counter() - begun
-        return _others(found, probes.own, k), seconds / len(probes.queries)
+        def search(parameter: int | None) -> tuple[np.ndarray, float]:
+            begun = time.perf_counter()
+            found = searcher.search(probes.queries, k + 1, parameter)[1]
+            seconds = time.perf_counter() - begun
+            return _others(found, probes.own, k), seconds / len(probes.queries)
 
-    try:
-        pool.search(probes.queries[:100], k + 1)  # pages and threads come up
+        searcher.search(probes.queries[:100], k + 1)  # pages and threads come up
         return tune(search, truth, parameters_of(index.spec, k + 1), config.target_recall)
+
+
+@contextmanager
+def _searcher(config: BuildIndexConfig, target: Target) -> Iterator[Searcher]:
+    if 4 * target.store.rows * target.store.dimension <= HERE_BYTES:
+        yield target.here()
+        return
+    pool = _pool(config, target)
+    try:
+        yield pool
     finally:
         pool.stop()
 

@@ -102,6 +102,10 @@ class Target:
             return ACTOR_BYTES
         return ACTOR_BYTES + self.index.bytes // (1 if self.index.merged else len(self.index.entries))
 
+    def here(self) -> Searcher:
+        """Searches all of it in this process."""
+        return self._makers(1, [0, self.store.rows], 0, "cpu")[0](lambda done: None)
+
     def shares(
         self, plan: ActorPlan, keep_bytes: int, meter: MeterClient | None
     ) -> tuple[list[Share], list[list[int]]]:
