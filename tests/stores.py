@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ def write_store(
     precision: str = "float32",
     prefix: str = "d",
     similarity: str | None = None,
+    texts: Sequence[str] | None = None,
     **lineage: Any,
 ) -> str:
-    """A finished store of `embeddings` with ids such as `d7`."""
+    """A finished store of `embeddings` with ids such as `d7`; row 7's text is `7` unless `texts` says otherwise."""
+    texts = [str(row) for row in range(len(embeddings))] if texts is None else texts
     ranges = quantization_ranges(embeddings) if precision in ("int8", "uint8") else None
     stored = np.asarray(quantize_embeddings(embeddings, precision, ranges=ranges))
     made_by = {"precision": precision, "keep_text": False, **lineage}
@@ -45,7 +48,7 @@ def write_store(
             {
                 "id": [f"{prefix}{row}" for row in range(first, last)],
                 "row": pa.array(range(first, last), pa.int64()),
-                "text_digest": text_digests([str(row) for row in range(first, last)]),
+                "text_digest": text_digests(texts[first:last]),
             }
         )
         data = part_bytes(meta, stored[first:last])

@@ -26,10 +26,12 @@ class BuildIndexConfig(JobConfig):
 
     factory: str = "auto"
     """The index, as faiss.index_factory writes it: Flat, IVF4096,Flat, IVF4096,SQ8, OPQ64,IVF65536_HNSW32,PQ64,
-    HNSW32, ...; for stores of bits BFlat and BIVF4096. auto chooses by rows, dimension and --memory-gib."""
+    HNSW32, ...; for stores of bits BFlat and BIVF4096. auto chooses by rows, dimension and --memory-gib; with --refresh
+    it is that of the old index, unless the number of rows decided for it and would not any more."""
 
     similarity: Literal["cosine", "dot", "euclidean"] | None = None
-    """What the index is for. Unset: what the model names, else cosine. Bits are compared by their Hamming distance."""
+    """What the index is for. Unset: with --refresh, what the old one is for; else what the model names, else cosine.
+    Bits are compared by their Hamming distance."""
 
     memory_gib: float | None = None
     """What the whole index may take in memory where it is searched, for --factory auto. Unset: half of the memory of
@@ -52,6 +54,13 @@ class BuildIndexConfig(JobConfig):
     """Keep the parts, each to be held by an actor of its own; or join them into one index.faiss, in the memory of one
     machine, or (IVF) on a disk, to be mapped into memory."""
 
+    refresh: str | None = None
+    """A finished index to take over from, with its training: rows whose text it has keep their codes, wherever they
+    have moved to, and only the others are coded. This takes Flat, SQ or PQ codes, alone or in inverted lists; or a
+    graph (HNSW), where rows were only added at the end. Else the index is built anew, and so it is where the embeddings
+    that it was built from are gone or of another model, the recipe is another, more than 30 percent of the rows have
+    changed since the training, or --target-recall is lost; the summary says why."""
+
     train_rows: int | None = None
     """Rows to train on, a seeded sample. Unset: as many as the centroids call for."""
 
@@ -72,3 +81,5 @@ class BuildIndexConfig(JobConfig):
             raise ConfigError(f"--target-recall {self.target_recall:g} must be between 0 and 1", "0.95 is the default")
         if self.memory_gib is not None and self.memory_gib <= 0:
             raise ConfigError(f"--memory-gib {self.memory_gib:g} must be more than 0", "give a size, or leave it out")
+        if self.refresh is not None and self.refresh.rstrip("/") == self.output.rstrip("/"):
+            raise ConfigError("--refresh names the output itself", "write to a new --output")

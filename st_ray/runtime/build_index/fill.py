@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -77,20 +78,20 @@ def fill_workers(
     return Workers(count, cpus, min(1.0, math.floor(100 * gpus / count) / 100))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FillPart:
     """Fills one part.
 
     Attributes:
         trained: where the empty, trained index lies.
-        run_id: of the run that trained it; another one may train another index in the same place.
+        training: names what lies there; another one may take its place.
         threads: compute threads.
     """
 
     store: StoredVectors
     spec: IndexSpec
     trained: str
-    run_id: str
+    training: str
     threads: int
     meter: MeterClient | None = None
 
@@ -104,19 +105,36 @@ class FillPart:
 
         faiss.omp_set_num_threads(self.threads)
         first, last = task_of(row)
-        index = fill(self.spec, _trained(self.trained, self.run_id), self._blocks(first, last))
+        index = self.filled(row["name"], first, last)
         if self.meter is not None:
             self.meter.flush()
         return Part(data=index_bytes(index), rows=int(index.ntotal), first_row=first)
 
-    def _blocks(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+    def filled(self, name: str, first: int, last: int) -> Any:
+        """The index with the rows from `first` up to before `last`, which part `name` will be."""
+        return fill(self.spec, self.empty(), self.blocks(first, last))
+
+    def empty(self) -> bytes:
+        """The trained index."""
+        return _trained(self.trained, self.training)
+
+    def blocks(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+        """For `fill`: the rows from `first` up to before `last`."""
         for position, stored in self.store.blocks(first, last):
-            yield position, stored if self.store.is_binary else self.store.floats(stored)
-            if self.meter is not None:
-                self.meter.add(rows=len(stored))
+            yield position, self.prepared(stored)
+
+    def prepared(self, stored: np.ndarray) -> np.ndarray:
+        """Rows of the store as an index takes them; they are counted as done."""
+        self.count(len(stored))
+        return stored if self.store.is_binary else self.store.floats(stored)
+
+    def count(self, rows: int) -> None:
+        """Tell the meter of rows."""
+        if self.meter is not None:
+            self.meter.add(rows=rows)
 
 
 @functools.lru_cache(maxsize=1)
-def _trained(url: str, run_id: str) -> bytes:
+def _trained(url: str, training: str) -> bytes:
     # A worker fills many parts; the centroids of a large index are some hundred megabytes.
     return fs.read_bytes(url)

@@ -20,7 +20,9 @@ def build_index_summary(result: JobResult) -> str:
         f"{human_bytes(manifest.total_bytes)}" + (f", joined in {about['merged']}" if about["merged"] else ""),
     }
     if about["trained_on"]:
-        lines["trained"] = f"on {about['trained_on']:,} rows"
+        lines["trained"] = f"on {about['trained_on']:,} rows" + _since(about.get("refresh"))
+    if about.get("refresh"):
+        lines |= _taken_over(about["refresh"])
     if about["curve"]:
         lines |= _measured(Curve.from_json(about["curve"]), about, spec.search_parameter, result.folder)
     if result.already_complete:
@@ -30,6 +32,18 @@ def build_index_summary(result: JobResult) -> str:
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["seconds"].items())
     lines["this run"] = f"{human_seconds(sum(run['seconds'].values()))}: {steps}"
     return render_summary("build_index: complete", lines)
+
+
+def _since(refresh: Any) -> str:
+    changed = refresh["changed_since_training"] if refresh else 0
+    return f"; {changed:,} have changed since" if changed else ""
+
+
+def _taken_over(refresh: Any) -> dict[str, str]:
+    if refresh["why"]:
+        return {"REBUILT": f"{refresh['from']} could not be refreshed: {refresh['why']}"}
+    counts = ", ".join(f"{refresh[name]:,} {name}" for name in ("kept", "added", "removed"))
+    return {"refreshed": f"from {refresh['from']}: {counts}"}
 
 
 def _measured(curve: Curve, about: Any, parameter: str | None, folder: str) -> dict[str, str]:
