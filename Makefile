@@ -54,6 +54,7 @@ bench: setup
 bench-search: setup
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.search --index --rows 1000000
+	$(BIN)/python -m benchmarks.refresh
 
 peer-evaluators: $(PEER)/.ready
 	$(PEER)/bin/python -m tests.parity.record_evaluators

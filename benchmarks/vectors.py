@@ -119,15 +119,20 @@ class _Mixture:
 
 
 def write_store(
-    folder: str, chunks: Iterable[np.ndarray], precision: str = "float32", shard_rows: int = 50_000
+    folder: str,
+    chunks: Iterable[np.ndarray],
+    precision: str = "float32",
+    shard_rows: int = 50_000,
+    numbers: np.ndarray | None = None,
 ) -> Manifest:
     """Write `chunks`, `[n, d]` of any numbers of rows, as an embedding store with parts of `shard_rows` rows.
 
-    Ids are row numbers. Memory beside a chunk: about three parts, however many rows there are.
+    Memory beside a chunk: about three parts, however many rows there are.
 
     Args:
         folder: new or empty.
         precision: float32 or float16.
+        numbers: ids of the rows, each of a text of its own; by default those of the rows.
 
     Raises:
         OutputError: the folder holds something else.
@@ -142,7 +147,7 @@ def write_store(
         writer = output.begin(lineage)
         entries, first, dimension = [], 0, 0
         for number, rows in enumerate(_parts(chunks, shard_rows, precision)):
-            part = Part(part_bytes(_columns(first, len(rows)), rows), len(rows), first)
+            part = Part(part_bytes(_columns(first, len(rows), numbers), rows), len(rows), first)
             entries.append(writer.commit(f"part-{number:05d}.parquet", part))
             first, dimension = first + len(rows), rows.shape[1]
         if not entries:
@@ -152,11 +157,12 @@ def write_store(
     return manifest
 
 
-def _columns(first: int, rows: int) -> pa.Table:
+def _columns(first: int, rows: int, ids: np.ndarray | None) -> pa.Table:
     numbers = np.arange(first, first + rows, dtype=np.int64)
-    digests = np.stack([numbers, ~numbers], axis=1)
+    ids = numbers if ids is None else ids[first : first + rows]
+    digests = np.stack([ids, ~ids], axis=1)
     digest_column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(digests)])
-    return pa.table({"id": numbers, "row": numbers, "text_digest": digest_column})
+    return pa.table({"id": ids, "row": numbers, "text_digest": digest_column})
 
 
 def _parts(chunks: Iterable[np.ndarray], rows: int, precision: str) -> Iterator[np.ndarray]:
