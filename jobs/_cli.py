@@ -175,9 +175,10 @@ def _flag(name: str, value: Any, config_type: type) -> list[str]:
         return [f"--{name}" if value else f"--no-{name}"]
     if isinstance(value, list):
         hints = {field.name: field.type for field in dataclasses.fields(config_type)}
-        if "Names" in str(hints[name.replace("-", "_")]):
-            return [f"--{name}", ",".join(map(str, value))]
-        return [f"--{name}", *map(str, value)]
+        hint, values = str(hints[name.replace("-", "_")]), [*map(str, value)]
+        if "Names" in hint:
+            return [f"--{name}", ",".join(values)]
+        return values if "Positional" in hint else [f"--{name}", *values]
     return [f"--{name}", str(value)]
 
 

@@ -22,6 +22,7 @@ from st_ray.runtime.pipeline import Row
 from st_ray.runtime.progress import Progress, Snapshot, progress_line
 from st_ray.runtime.resources import TASK_CPUS
 from st_ray.runtime.session import raise_if_stopped
+from st_ray.store.journal import StagePlan, note_error, note_stage
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Commit, OutputFolder, Part, Writer, part_name
@@ -74,6 +75,10 @@ class Stage:
     def names(self) -> list[str]:
         """The parts' names, by shard number."""
         return [part_name(number, len(self.tasks), self.suffix) for number in range(len(self.tasks))]
+
+    def plan(self) -> StagePlan:
+        """What a run that comes to it now says of it."""
+        return StagePlan(self.label, self.noun, tuple(map(int, self.rows)), self.suffix, round(time.time(), 3))
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,8 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         return progress_line(stage.label, now, tally.rows_to_do, len(tally.names), stage.noun)
 
     needed = bool(tally.todo())
+    if needed:
+        note_stage(output.folder, stage.plan())
     with Progress(line) if needed else nullcontext():
         # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
         # shard, so that one that kills its process takes no other with it.
@@ -206,6 +213,7 @@ def _run_pass(
                 tally.add(pipeline.unpack(row["commit"]))
             else:
                 tally.fail(row["name"], failure)
+                note_error(writer.folder, failure, row["name"])
             if tally.hopeless:
                 return
     except StRayError:

@@ -213,6 +213,16 @@ def list_files(url: str) -> list[str]:
     return list(file_sizes(url))
 
 
+def list_folders(url: str) -> list[str]:
+    """Base names of the folders directly in the folder `url`, sorted; hidden ones left out; [] where it is absent."""
+    try:
+        entries = _entries(url)
+    except NotADirectoryError:
+        return []
+    names = {posixpath.basename(entry["name"].rstrip("/")) for entry in entries if entry["type"] == "directory"}
+    return sorted(name for name in names if name and not name.startswith("."))
+
+
 def _refuse_secrets(url: str) -> None:
     """Raise InputError for a URL with a secret in it, and do not repeat that: manifests and messages keep URLs."""
     scheme, separator, rest = url.partition("://")

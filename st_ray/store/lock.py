@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,23 @@ from st_ray.store import fs
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock.
+
+    Attributes:
+        alive: whether it still runs; None where that cannot be told from here.
+        since: when it took the lock, in seconds since the epoch; None where the lock does not say.
+        beat: when it said so last, by its own clock; None where the lock does not say.
+    """
+
+    host: str
+    pid: int
+    alive: bool | None
+    since: float | None
+    beat: float | None
 
 
 class OutputLock:
@@ -35,6 +53,7 @@ class OutputLock:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
+        self._since = round(time.time(), 3)
 
     @property
     def lost(self) -> bool:
@@ -64,7 +83,8 @@ class OutputLock:
 
     def _content(self, beat: int) -> bytes:
         owner = {"token": self._token, "beat": beat, "host": socket.gethostname(), **_process_identity(os.getpid())}
-        return json.dumps(owner).encode()
+        times = {"since": self._since, "at": round(time.time(), 3)}
+        return json.dumps({**owner, **times}).encode()
 
     def _beat(self) -> None:
         beat = 0
@@ -93,24 +113,49 @@ class OutputLock:
             raise OutputError(f"another job took {self._url} at the same moment", "wait for it or stop it")
 
 
+def owner_of(url: str) -> Owner | None:
+    """Who holds the lock `url`, found out at once; None where nobody does.
+
+    A process of this machine is looked up. One of another machine runs if its last heartbeat is fresh, for which the
+    clocks must agree within some seconds.
+    """
+    held = _read(url)
+    if held is None:
+        return None
+    beat = held.get("at")
+    alive = None if beat is None else time.time() - beat <= STALE_SECONDS
+    if _is_of_this_machine(held):
+        alive = _is_running(held)
+    return Owner(held.get("host", "?"), held.get("pid", -1), alive, held.get("since"), beat)
+
+
 def _read(url: str) -> dict[str, Any] | None:
     try:
         return json.loads(fs.read_bytes(url))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         return {}
 
 
 def _is_stale(url: str, held: dict[str, Any]) -> bool:
-    if held.get("host") == socket.gethostname() and held.get("boot") == _boot_id():
-        return _process_identity(held.get("pid", -1)).get("started") != held.get("started")
+    if _is_of_this_machine(held):
+        return not _is_running(held)
     deadline = time.monotonic() + STALE_SECONDS
     while time.monotonic() < deadline:
         time.sleep(1.0)
         if _read(url) != held:
             return False
     return True
+
+
+def _is_of_this_machine(held: dict[str, Any]) -> bool:
+    return held.get("host") == socket.gethostname() and held.get("boot") == _boot_id()
+
+
+def _is_running(held: dict[str, Any]) -> bool:
+    """Whether the process of this machine that took the lock still runs."""
+    return _process_identity(held.get("pid", -1)).get("started") == held.get("started")
 
 
 def _boot_id() -> str:

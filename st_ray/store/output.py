@@ -4,6 +4,7 @@
     OUTPUT/data/part-00042.parquet
     OUTPUT/commits/part-00042.json   one commit record a part, written after it
     OUTPUT/rejects.parquet/      rows that were left out, a file for each shard that has any
+    OUTPUT/staging/              only until it is finished: among other things, what the job tells of itself (`journal`)
     OUTPUT/ranges.json           of int8 and uint8 embeddings, settled before the first part
     OUTPUT/manifest.json         written last: its presence is completion
 
@@ -12,17 +13,19 @@ The parts have a folder to themselves, so that pyarrow, pandas, DuckDB, Ray Data
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import posixpath
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from st_ray.core.errors import OutputError, ShardError
+from st_ray.core.errors import OutputError, ShardError, StRayError
 from st_ray.store import fs
+from st_ray.store.journal import STAGING, note_error
 from st_ray.store.lineage import Lineage, lineage_differences, lineage_digest
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import MANIFEST, Manifest, ShardEntry, content_digest, read_manifest
@@ -31,7 +34,6 @@ from st_ray.store.readers.staging import is_chunk
 RUN = "run.json"
 LOCK = "lock.json"
 REJECTS = "rejects.parquet"
-STAGING = "staging"
 RANGES = "ranges.json"
 _OWN = {RUN, MANIFEST, REJECTS, STAGING, RANGES, "data", "commits"}
 
@@ -151,7 +153,7 @@ class OutputFolder:
         names = {name for name in self._names() if not name.startswith(".")} - {LOCK}
         if not names:
             return
-        run = self._run()
+        run = read_run(self.folder)
         if run is None and names == {STAGING} and self._is_scan_alone():
             return
         if run is None:
@@ -165,9 +167,16 @@ class OutputFolder:
                 f"{self.folder} holds {run['kind']}, this job makes {self.kind}", "name another folder with --output"
             )
 
-    def lock(self) -> OutputLock:
-        """The lock that keeps a second job away; use it in a `with`."""
-        return OutputLock(fs.join(self.folder, LOCK))
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[OutputLock]:
+        """The lock that keeps a second job away, for a `with`; an error that ends the block is noted in the output."""
+        with OutputLock(fs.join(self.folder, LOCK)) as lock:
+            try:
+                yield lock
+            except Exception as error:
+                if not lock.lost:
+                    self._note(error)
+                raise
 
     def manifest(self) -> Manifest | None:
         """The manifest, if the output is complete."""
@@ -175,7 +184,7 @@ class OutputFolder:
 
     def begun_lineage(self) -> Lineage | None:
         """What the output was begun with; None where nothing was begun."""
-        run = self._run()
+        run = read_run(self.folder)
         return run["lineage"] if run else None
 
     def settle(self, name: str, make: Callable[[], Any]) -> Any:
@@ -200,7 +209,7 @@ class OutputFolder:
 
     def check_lineage(self, lineage: Lineage) -> None:
         """Raise OutputError, naming the parts that differ, if what lies here was begun with another lineage."""
-        run = self._run()
+        run = read_run(self.folder)
         differences = lineage_differences(run["lineage"], lineage) if run else []
         if differences:
             raise OutputError(
@@ -212,7 +221,7 @@ class OutputFolder:
     def begin(self, lineage: Lineage) -> Writer:
         """Begin, or go on with what an earlier run of the same lineage left; returns the workers' writer."""
         self.check_lineage(lineage)
-        run = self._run()
+        run = read_run(self.folder)
         if run is None:
             run = {"kind": self.kind, "run_id": uuid.uuid4().hex, "lineage": dict(lineage)}
             fs.write_atomic(fs.join(self.folder, RUN), json.dumps(run, indent=1, ensure_ascii=False).encode())
@@ -247,6 +256,12 @@ class OutputFolder:
         fs.write_atomic(fs.join(self.folder, MANIFEST), manifest.to_json())
         fs.remove(fs.join(self.folder, STAGING), recursive=True)
 
+    def _note(self, error: Exception) -> None:
+        """Note what ended a run of an output that is begun and not finished."""
+        with contextlib.suppress(OSError, StRayError):
+            if fs.exists(fs.join(self.folder, RUN)) and not fs.exists(fs.join(self.folder, MANIFEST)):
+                note_error(self.folder, error)
+
     def _is_scan_alone(self) -> bool:
         """Whether all that is staged are chunks of input, which a run leaves that was stopped before it began."""
         return all(map(is_chunk, fs.list_names(fs.join(self.folder, STAGING))))
@@ -268,18 +283,6 @@ class OutputFolder:
             for stale in filesystem.glob(posixpath.join(path, sub, ".*.tmp")):
                 fs.remove(stale)
 
-    def _run(self) -> dict[str, Any] | None:
-        where = fs.join(self.folder, RUN)
-        try:
-            run = json.loads(fs.read_bytes(where))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise OutputError(f"{where} is damaged: {error}", "remove the folder, or name another --output") from error
-        if not {"kind", "run_id", "lineage"} <= set(run):
-            raise OutputError(f"{where} was not written by st-ray", "name another folder with --output")
-        return run
-
     def _records(self) -> list[dict[str, Any]]:
         folder = fs.join(self.folder, "commits")
         records = []
@@ -289,6 +292,24 @@ class OutputFolder:
             except ValueError:
                 continue  # cut short by a crash of the machine: its shard is done again
         return records
+
+
+def read_run(folder: str) -> dict[str, Any] | None:
+    """What an output was begun with: kind, run_id and lineage; None where nothing was begun.
+
+    Raises:
+        OutputError: `run.json` is damaged, or somebody else's.
+    """
+    where = fs.join(folder, RUN)
+    try:
+        run = json.loads(fs.read_bytes(where))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise OutputError(f"{where} is damaged: {error}", "remove the folder, or name another --output") from error
+    if not {"kind", "run_id", "lineage"} <= set(run):
+        raise OutputError(f"{where} was not written by st-ray", "name another folder with --output")
+    return run
 
 
 def _record_url(folder: str, name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from st_ray.runtime.encode.job import encode
+from st_ray.store.status import status_of
 from tests.conftest import ROOT
 from tests.ray.corpora import assert_holds, config_for, part_bytes_of, texts_of, write_jsonl
 from tests.stubs import StubLoader, stub_embeddings
@@ -74,13 +75,20 @@ def test_killed_between_commits(source: str, tmp_path: Path, undisturbed: dict[s
     out = tmp_path / "out"
     driver = _drive(source, out, "--seconds", "0.5")
     _wait_for(lambda: _commits(out) >= 2, driver)
+    assert status_of(str(out)).state == "running"
     driver.kill()
     driver.wait()
     assert 2 <= _commits(out) < ROWS // 10
+    died = status_of(str(out))
+    assert died.state == "died" and died.stage is not None
+    assert (died.stage.label, died.stage.shards, died.stage.rows) == ("encode", ROWS // 10, ROWS)
+    assert 2 <= died.stage.shards_done <= _commits(out)
+    assert died.stage.rows_done == 10 * died.stage.shards_done
     assert not (out / "manifest.json").exists()
     _finish(source, out)
     assert_holds(out, texts_of(ROWS))
     assert part_bytes_of(out) == undisturbed
+    assert status_of(str(out)).state == "finished"
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from st_ray.core.errors import InputError, OutputError, ShardError, StRayError
 from st_ray.runtime import corpus
 from st_ray.runtime.encode.job import encode
 from st_ray.store.manifest import read_manifest
+from st_ray.store.status import status_of
 from tests.ray.corpora import assert_holds, config_for, part_bytes_of, table_of, texts_of, write_jsonl
 from tests.stubs import StubLoader, stub_embeddings
 
@@ -201,6 +202,9 @@ def test_rows_without_an_embedding_are_named(source: str, tmp_path: Path) -> Non
     assert re.search(r"part-00004\.parquet \(rows 40 to 49\): .* row 42 \(id 'id-42'\) is not finite", message)
     assert re.search(r"part-00007\.parquet \(rows 70 to 79\): memory does not hold row 71 \(id 'id-71'\)", message)
     assert len(part_bytes_of(config.output)) == 8
+    noted = {error.shard: error.message for error in status_of(config.output).errors}
+    assert sorted(noted) == ["", "part-00004.parquet", "part-00007.parquet"]
+    assert "is not finite" in noted["part-00004.parquet"] and "2 of 10 shards are not done" in noted[""]
     encode(config, StubLoader())
     assert_holds(config.output, texts_of(95))
 

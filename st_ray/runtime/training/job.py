@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from st_ray.runtime.training.output import MODEL, write_card, write_report
 from st_ray.runtime.training.prepare import PreparedExamples
 from st_ray.runtime.training.worker import Evaluation, TrainTask, train_worker
 from st_ray.store import fs
+from st_ray.store.journal import CHECKPOINTS, StagePlan, note_stage
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import Manifest
 from st_ray.store.output import STAGING
@@ -37,7 +39,6 @@ from st_ray.training.settings import Settings
 
 INPUTS = fs.join(TRAINING, "inputs.json")
 """File of the output that says which examples the model is trained on."""
-_CHECKPOINTS = "checkpoints"
 _KEPT = 2
 _CHECKPOINT_STEPS = 500
 
@@ -200,6 +201,7 @@ class _Run:
             meter.client(),
         )
         plan = settings.plan(self.trained.examples)
+        note_stage(self.output.folder, StagePlan("train", "steps", (plan.steps,), None, round(time.time(), 3)))
         metrics = StageMetrics("train", self.output.folder)
 
         def line() -> Line:
@@ -211,7 +213,7 @@ class _Run:
             found = run_trainer(task, self.machines, fs.join(self.output.folder, STAGING), self.config.debug)
         if "stopped" in found:
             stopped = found["stopped"]
-            where = fs.join(self.output.folder, STAGING, _CHECKPOINTS)
+            where = fs.join(self.output.folder, STAGING, CHECKPOINTS)
             raise ShardError(f"{stopped['message']}\n     checkpoints are kept in {where}", stopped["remedy"])
         return found
 
@@ -300,7 +302,7 @@ def run_trainer(task: TrainTask, machines: Machines, staging: str, debug: bool) 
             num_workers=machines.workers, use_gpu=gpu, resources_per_worker=machines.resources
         ),
         run_config=ray.train.RunConfig(
-            name=_CHECKPOINTS,
+            name=CHECKPOINTS,
             storage_path=path,
             storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=_KEPT),

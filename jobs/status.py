@@ -1,0 +1,57 @@
+"""`python -m jobs.status`: where outputs stand, running, dead or finished; it needs no Ray."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from jobs._cli import run_job
+from st_ray.core.errors import InputError, StRayError
+from st_ray.runtime.status.config import StatusConfig
+from st_ray.runtime.status.show import as_json, line, screen
+from st_ray.store.status import Status, status_of
+
+
+def main() -> None:
+    """Entry point."""
+    run_job(StatusConfig, _run)
+
+
+def _run(config: StatusConfig) -> str:
+    """Print what there is to say; nothing is made."""
+    while _look(config) and config.watch is not None:
+        try:
+            time.sleep(config.watch)
+        except KeyboardInterrupt:
+            break
+    return ""
+
+
+def _look(config: StatusConfig) -> bool:
+    """Print where all outputs stand; whether one of them is being made."""
+    found: list[Status] = []
+    failed: list[StRayError] = []
+    for folder in config.outputs:
+        try:
+            found.append(status_of(folder))
+        except StRayError as error:
+            failed.append(error)
+    show = as_json if config.json else line if len(config.outputs) > 1 else screen
+    if config.watch is not None and not config.json and sys.stdout.isatty():
+        print("\x1b[H\x1b[2J", end="")
+    for status in found:
+        print(show(status), flush=True)
+    if failed:
+        raise (
+            failed[0]
+            if len(failed) == 1
+            else InputError(
+                "\n     ".join(["several outputs cannot be read:", *(error.message for error in failed)]),
+                failed[0].remedy,
+            )
+        )
+    return any(status.state == "running" for status in found)
+
+
+if __name__ == "__main__":
+    main()

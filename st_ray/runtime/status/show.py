@@ -1,0 +1,194 @@
+"""What the status command prints: a screen, a line, or JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from st_ray.core.summary import human_bytes, human_seconds, render_summary
+from st_ray.store.journal import NotedError
+from st_ray.store.lock import Owner
+from st_ray.store.status import StageStatus, Status
+
+_SHOWN = 3
+"""Errors on a screen; --json has all that are kept."""
+
+
+def screen(status: Status) -> str:
+    """All there is to say, for people."""
+    lines = {"output": status.folder + (f" ({status.kind})" if status.kind else ""), **_who(status)}
+    if status.manifest is not None:
+        lines |= _result(status)
+    elif status.stage is not None:
+        lines |= _stage(status, status.stage)
+    else:
+        lines["begun"] = "not yet: the input and the model are looked at first"
+    if status.stage is not None:
+        lines |= _of_parts(status.stage)
+    text = render_summary(f"status: {status.state}", lines)
+    return "\n".join([text, *_errors(status), *_next(status)])
+
+
+def line(status: Status) -> str:
+    """The most important of it."""
+    parts = [status.folder, status.state]
+    stage = status.stage
+    if stage is not None and stage.shards != 0:
+        parts.append(f"{stage.label} {_shards(stage) or _rows(stage)}")
+        if stage.shards is not None:
+            parts.append(_rows(stage))
+        rate = stage.pace.recent or stage.pace.overall
+        if rate is not None:
+            parts.append(_speed(rate, stage))
+        if status.state == "running" and stage.seconds_left is not None:
+            parts.append(f"ETA {human_seconds(stage.seconds_left)}")
+    if status.errors and status.state != "finished":
+        parts.append(f"last error: {status.errors[-1].message.splitlines()[0]}")
+    return "  ".join(parts)
+
+
+def as_json(status: Status) -> str:
+    """The same as one object on one line; times in seconds since the epoch."""
+    stage, manifest = status.stage, status.manifest
+    document: dict[str, Any] = {
+        "output": status.folder,
+        "kind": status.kind,
+        "state": status.state,
+        "owner": dataclasses.asdict(status.owner) if status.owner else None,
+        "stage": _stage_json(stage) if stage is not None else None,
+        "other_stages": [_stage_json(other) for other in status.others],
+        "eta_seconds": stage.seconds_left if stage is not None and status.state == "running" else None,
+        "errors": [{**dataclasses.asdict(error), "earlier": _is_earlier(status, error)} for error in status.errors],
+        "bytes": manifest.total_bytes if manifest is not None else None,
+        "seconds": manifest.run.get("seconds") if manifest is not None else None,
+        "at": status.at,
+    }
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _stage_json(stage: StageStatus) -> dict[str, Any]:
+    slowest = stage.slowest and {**dataclasses.asdict(stage.slowest), "seconds": stage.slowest.seconds}
+    return {**dataclasses.asdict(stage), "slowest": slowest}
+
+
+def _who(status: Status) -> dict[str, str]:
+    owner, state = status.owner, status.state
+    if state == "running" and owner is not None:
+        since = f"since {_clock(owner.since)}, for {_ago(status, owner.since)}, " if owner.since else ""
+        return {"running": f"{since}{_process(status, owner)}"}
+    if state == "died" and owner is not None:
+        seen = f", which ran since {_clock(owner.since)}" if owner.since else ""
+        return {"died": f"the job did not end by itself: {_process(status, owner)} is gone{seen}"}
+    if state == "stopped":
+        return {"stopped": "nobody works on it, and it is not finished"}
+    return {}
+
+
+def _process(status: Status, owner: Owner) -> str:
+    beat = f", heartbeat {_ago(status, owner.beat)} ago" if owner.beat else ""
+    return f"process {owner.pid} on {owner.host}{beat}"
+
+
+def _result(status: Status) -> dict[str, str]:
+    manifest, stage = status.manifest, status.stage
+    lines = {}
+    if manifest is not None and manifest.entries:
+        lines["rows"] = f"{manifest.rows:,} in {len(manifest.entries):,} shards, {human_bytes(manifest.total_bytes)}"
+    if manifest is not None and "seconds" in manifest.run:
+        lines["last run"] = human_seconds(manifest.run["seconds"])
+    if stage is not None and stage.pace.last is not None:
+        lines["last commit"] = f"{_clock(stage.pace.last)}, {_ago(status, stage.pace.last)} ago"
+    return lines
+
+
+def _stage(status: Status, stage: StageStatus) -> dict[str, str]:
+    lines = {"stage": stage.label + (f", in {stage.folder}" if stage.folder else "")}
+    beside = "; ".join(f"{other.label} {_shards(other) or _rows(other)}" for other in status.others)
+    if beside:
+        lines["other stages"] = beside
+    if stage.shards is not None or stage.shards_done:
+        lines["shards"] = _shards(stage)
+    lines[stage.noun] = _rows(stage)
+    if status.state != "running" and stage.missing:
+        more = (stage.shards or 0) - stage.shards_done - len(stage.missing)
+        lines["missing"] = ", ".join(stage.missing) + (f" and {more:,} more" if more > 0 else "")
+    lines |= _pace(status, stage)
+    return lines
+
+
+def _pace(status: Status, stage: StageStatus) -> dict[str, str]:
+    pace = stage.pace
+    rates = {"lately": pace.recent, "since the last run came to this stage": pace.overall}
+    told = ", ".join(f"{_speed(rate, stage)} {when}" for when, rate in rates.items() if rate is not None)
+    lines = {"rate": told} if told else {}
+    if pace.last is not None:
+        what = "commit" if stage.shards is not None else "record"
+        lines[f"last {what}"] = f"{_clock(pace.last)}, {_ago(status, pace.last)} ago"
+    if status.state == "running" and stage.seconds_left is not None:
+        lines["ETA"] = f"{human_seconds(stage.seconds_left)} for the rest of this stage"
+    return lines
+
+
+def _of_parts(stage: StageStatus) -> dict[str, str]:
+    lines = {}
+    if stage.slowest is not None:
+        steps = sorted(stage.slowest.took.items(), key=lambda item: -item[1])
+        took = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps)
+        lines["slowest shard"] = f"{stage.slowest.name}, {stage.slowest.seconds:.1f} s: {took}"
+    if stage.dropped:
+        reasons = "; ".join(f"{count:,} {reason}" for reason, count in stage.dropped.items())
+        lines["left out"] = f"{sum(stage.dropped.values()):,} rows: {reasons}"
+    return lines
+
+
+def _errors(status: Status) -> Iterator[str]:
+    shown = status.errors[-_SHOWN:]
+    if len(status.errors) > len(shown):
+        yield f"  {len(status.errors) - len(shown)} errors before these (see --json)"
+    for error in shown:
+        earlier = " of an earlier run" if _is_earlier(status, error) else ""
+        where = f", {error.shard}" if error.shard else ""
+        yield f"  error{earlier}, {_ago(status, error.at)} ago{where}: {error.message}"
+        if error.remedy:
+            yield f"    -> {error.remedy}"
+
+
+def _is_earlier(status: Status, error: NotedError) -> bool:
+    """Whether a run has begun since."""
+    owner = status.owner
+    return owner is not None and owner.since is not None and error.at < owner.since
+
+
+def _next(status: Status) -> Iterator[str]:
+    if status.state in ("died", "stopped"):
+        yield "  next: run the same command again; it goes on from what is committed"
+
+
+def _shards(stage: StageStatus) -> str:
+    if stage.shards is None:
+        return f"{stage.shards_done:,} committed; how many there will be is not known" if stage.shards_done else ""
+    return f"{stage.shards_done:,} of {stage.shards:,} shards" + _share(stage.shards_done, stage.shards)
+
+
+def _rows(stage: StageStatus) -> str:
+    planned = "" if stage.rows is None else f" of {stage.rows:,}"
+    return f"{stage.rows_done:,}{planned} {stage.noun}" + _share(stage.rows_done, stage.rows)
+
+
+def _speed(rate: float, stage: StageStatus) -> str:
+    return f"{rate:,.0f} {stage.noun}/s" if rate >= 100 else f"{rate:.3g} {stage.noun}/s"
+
+
+def _share(part: int, whole: int | None) -> str:
+    return f" ({100 * part / whole:.0f}%)" if whole else ""
+
+
+def _ago(status: Status, at: float | None) -> str:
+    return human_seconds(max(0.0, status.at - (at or status.at)))
+
+
+def _clock(at: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
