@@ -11,6 +11,7 @@ import pytest
 
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.runtime.encode.job import encode
+from st_ray.search.drift import DriftSettings, drift
 from st_ray.store.embeddings import embedding_array
 from st_ray.store.reuse import made_by
 from tests.ray.corpora import assert_holds, config_for, part_bytes_of, table_of, texts_of, write_jsonl
@@ -56,6 +57,10 @@ def test_nothing_and_everything(tmp_path: Path) -> None:
         run = encoded(tmp_path, now, name, reuse=str(tmp_path / "old")).manifest.run
         assert_holds(tmp_path / name, now)
         assert (run["reused"], run["gone"], run["tokens"] == 0) == (reused, 25 - reused, reused == 25)
+        found = drift(str(tmp_path / "old"), str(tmp_path / name), DriftSettings())
+        assert (found.unchanged, found.added, found.gone, found.switch.rows) == (reused, 25 - reused, 25 - reused, 0)
+        if found.movement is not None and found.overlap is not None:
+            assert (found.movement.identical, found.movement.max_difference, found.overlap.mean) == (25, 0.0, 1.0)
 
 
 def test_it_goes_on_where_it_was_cut_short(tmp_path: Path) -> None:
