@@ -52,8 +52,8 @@ def test_a_running_job_on_a_screen(tmp_path: Path) -> None:
         "status: running\n",
         f"{tmp_path} (embeddings)",
         "process ",
-        "2 of 3 shards (67%)",
-        "2,000 of 2,500 rows (80%)",
+        "  shards         2 of 3 (66%)\n",
+        "  rows           2,000 of 2,500 (80%)\n",
         " rows/s since the last run came to this stage",
         "for the rest of this stage",
         "part-00000.parquet, 5.3 s: encode 5.0, read 0.2, write 0.0",
@@ -83,7 +83,7 @@ def test_several_outputs_have_a_line_each(tmp_path: Path, capsys: pytest.Capture
         [str(tmp_path / "two"), "stopped"],
         [str(tmp_path / "three"), "finished"],
     ]
-    assert "encode 2 of 3 shards (67%)  2,000 of 2,500 rows (80%)" in lines[1]
+    assert "  encode  2 of 3 shards (66%)  2,000 of 2,500 rows (80%)" in lines[1]
     # One that cannot be read does not hide the others.
     assert ran(str(tmp_path / "none"), str(tmp_path / "two")) == 1
     captured = capsys.readouterr()

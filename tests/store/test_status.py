@@ -72,10 +72,12 @@ def test_an_output_from_its_beginning_to_its_end(folder: str) -> None:
     with output.lock():
         for number in (0, 2):
             commit(writer, number, 10)
-        output.finish(Manifest("embeddings", LINEAGE, tuple(output.committed(writer).values())))
+        entries = tuple(output.committed(writer).values())
+        output.finish(Manifest("embeddings", LINEAGE, entries, run={"seconds": 100.0}))
     end = status_of(folder)
     assert done(end) == ("finished", 4, 4, 33, 33)
     assert end.manifest is not None and end.stage is not None and end.stage.complete
+    assert end.stage.pace.overall == pytest.approx(0.33)  # of the last run, which the manifest tells of
     assert not fs.exists(fs.join(folder, "staging"))
 
 

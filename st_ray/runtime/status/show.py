@@ -10,24 +10,26 @@ from typing import Any
 
 from st_ray.core.summary import human_bytes, human_seconds, render_summary
 from st_ray.store.journal import NotedError
-from st_ray.store.lock import Owner
 from st_ray.store.status import StageStatus, Status
 
 _SHOWN = 3
 """Errors on a screen; --json has all that are kept."""
+_NAMED = 4
+"""Missing shards on a screen."""
 
 
 def screen(status: Status) -> str:
     """All there is to say, for people."""
     lines = {"output": status.folder + (f" ({status.kind})" if status.kind else ""), **_who(status)}
+    stage = status.stage
     if status.manifest is not None:
         lines |= _result(status)
-    elif status.stage is not None:
-        lines |= _stage(status, status.stage)
+    elif stage is not None:
+        lines |= _stage(status, stage)
     else:
         lines["begun"] = "not yet: the input and the model are looked at first"
-    if status.stage is not None:
-        lines |= _of_parts(status.stage)
+    if stage is not None:
+        lines |= _pace(status, stage) | _of_parts(stage)
     text = render_summary(f"status: {status.state}", lines)
     return "\n".join([text, *_errors(status), *_next(status)])
 
@@ -37,14 +39,11 @@ def line(status: Status) -> str:
     parts = [status.folder, status.state]
     stage = status.stage
     if stage is not None and stage.shards != 0:
-        parts.append(f"{stage.label} {_shards(stage) or _rows(stage)}")
-        if stage.shards is not None:
-            parts.append(_rows(stage))
+        parts += [stage.label, *([_shards(stage)] if _has_shards(stage) else []), _rows(stage)]
         rate = stage.pace.recent or stage.pace.overall
-        if rate is not None:
+        if rate is not None and status.state == "running":
             parts.append(_speed(rate, stage))
-        if status.state == "running" and stage.seconds_left is not None:
-            parts.append(f"ETA {human_seconds(stage.seconds_left)}")
+            parts += [] if stage.seconds_left is None else [f"ETA {human_seconds(stage.seconds_left)}"]
     if status.errors and status.state != "finished":
         parts.append(f"last error: {status.errors[-1].message.splitlines()[0]}")
     return "  ".join(parts)
@@ -75,53 +74,49 @@ def _stage_json(stage: StageStatus) -> dict[str, Any]:
 
 
 def _who(status: Status) -> dict[str, str]:
-    owner, state = status.owner, status.state
-    if state == "running" and owner is not None:
-        since = f"since {_clock(owner.since)}, for {_ago(status, owner.since)}, " if owner.since else ""
-        return {"running": f"{since}{_process(status, owner)}"}
-    if state == "died" and owner is not None:
-        seen = f", which ran since {_clock(owner.since)}" if owner.since else ""
-        return {"died": f"the job did not end by itself: {_process(status, owner)} is gone{seen}"}
-    if state == "stopped":
+    if status.state == "stopped":
         return {"stopped": "nobody works on it, and it is not finished"}
-    return {}
-
-
-def _process(status: Status, owner: Owner) -> str:
-    beat = f", heartbeat {_ago(status, owner.beat)} ago" if owner.beat else ""
-    return f"process {owner.pid} on {owner.host}{beat}"
+    owner = status.owner
+    if owner is None or status.state == "finished":
+        return {}
+    process = f"process {owner.pid} on {owner.host}"
+    beat = f", last heartbeat {_ago(status, owner.beat)} ago" if owner.beat else ""
+    since = f"since {_clock(owner.since)}" if owner.since else "since an unknown time"
+    if status.state == "died":
+        return {"died": f"{process} is gone, which worked on it {since}{beat}"}
+    took = f", for {_ago(status, owner.since)}" if owner.since else ""
+    return {"running": f"{since}{took}: {process}{beat}"}
 
 
 def _result(status: Status) -> dict[str, str]:
-    manifest, stage = status.manifest, status.stage
+    manifest = status.manifest
     lines = {}
     if manifest is not None and manifest.entries:
         lines["rows"] = f"{manifest.rows:,} in {len(manifest.entries):,} shards, {human_bytes(manifest.total_bytes)}"
     if manifest is not None and "seconds" in manifest.run:
         lines["last run"] = human_seconds(manifest.run["seconds"])
-    if stage is not None and stage.pace.last is not None:
-        lines["last commit"] = f"{_clock(stage.pace.last)}, {_ago(status, stage.pace.last)} ago"
     return lines
 
 
 def _stage(status: Status, stage: StageStatus) -> dict[str, str]:
     lines = {"stage": stage.label + (f", in {stage.folder}" if stage.folder else "")}
-    beside = "; ".join(f"{other.label} {_shards(other) or _rows(other)}" for other in status.others)
+    beside = "; ".join(f"{one.label} {_shards(one) if _has_shards(one) else _rows(one)}" for one in status.others)
     if beside:
         lines["other stages"] = beside
-    if stage.shards is not None or stage.shards_done:
-        lines["shards"] = _shards(stage)
-    lines[stage.noun] = _rows(stage)
+    if _has_shards(stage):
+        lines["shards"] = _of(stage.shards_done, stage.shards)
+    lines[stage.noun] = _of(stage.rows_done, stage.rows)
     if status.state != "running" and stage.missing:
-        more = (stage.shards or 0) - stage.shards_done - len(stage.missing)
-        lines["missing"] = ", ".join(stage.missing) + (f" and {more:,} more" if more > 0 else "")
-    lines |= _pace(status, stage)
+        shown = stage.missing[:_NAMED]
+        more = (stage.shards or 0) - stage.shards_done - len(shown)
+        lines["missing"] = ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
     return lines
 
 
 def _pace(status: Status, stage: StageStatus) -> dict[str, str]:
     pace = stage.pace
-    rates = {"lately": pace.recent, "since the last run came to this stage": pace.overall}
+    overall = "in the last run" if status.manifest is not None else "since the last run came to this stage"
+    rates = {"lately": pace.recent, overall: pace.overall}
     told = ", ".join(f"{_speed(rate, stage)} {when}" for when, rate in rates.items() if rate is not None)
     lines = {"rate": told} if told else {}
     if pace.last is not None:
@@ -167,23 +162,27 @@ def _next(status: Status) -> Iterator[str]:
         yield "  next: run the same command again; it goes on from what is committed"
 
 
+def _has_shards(stage: StageStatus) -> bool:
+    """A training has none."""
+    return stage.shards is not None or stage.shards_done > 0
+
+
 def _shards(stage: StageStatus) -> str:
-    if stage.shards is None:
-        return f"{stage.shards_done:,} committed; how many there will be is not known" if stage.shards_done else ""
-    return f"{stage.shards_done:,} of {stage.shards:,} shards" + _share(stage.shards_done, stage.shards)
+    return _of(stage.shards_done, stage.shards, " shards")
 
 
 def _rows(stage: StageStatus) -> str:
-    planned = "" if stage.rows is None else f" of {stage.rows:,}"
-    return f"{stage.rows_done:,}{planned} {stage.noun}" + _share(stage.rows_done, stage.rows)
+    return _of(stage.rows_done, stage.rows, f" {stage.noun}")
 
 
 def _speed(rate: float, stage: StageStatus) -> str:
     return f"{rate:,.0f} {stage.noun}/s" if rate >= 100 else f"{rate:.3g} {stage.noun}/s"
 
 
-def _share(part: int, whole: int | None) -> str:
-    return f" ({100 * part / whole:.0f}%)" if whole else ""
+def _of(done: int, planned: int | None, noun: str = "") -> str:
+    """`4 of 20 (20%)`; how many there will be need not be known."""
+    share = f" ({100 * done // planned}%)" if planned else ""
+    return f"{done:,} of {'?' if planned is None else f'{planned:,}'}{noun}{share}"
 
 
 def _ago(status: Status, at: float | None) -> str:
