@@ -76,7 +76,11 @@ def test_what_is_no_store_is_named(stores: dict[str, str], tmp_path: Path) -> No
     for flag in ("old", "new"):
         with pytest.raises(InputError, match=r"nowhere has no manifest\.json"):
             compare_stores(config_of(stores, **{flag: str(tmp_path / "nowhere")}))
-    assert not Path(stores["output"]).exists()
+    part = next(Path(stores["old"], "data").iterdir())
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(InputError, match=f"cannot read .*{part.name}"):
+        compare_stores(config_of(stores))
+    assert not list(Path(stores["output"]).iterdir())
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from st_ray.runtime.training.config import TrainBiEncoderConfig, TrainCrossEncod
 from st_ray.runtime.training.job import train_model
 from st_ray.runtime.training.summary import training_summary
 from st_ray.store import fs
+from st_ray.store.status import status_of
 from tests.conftest import ROOT
 from tests.models.tiny_models import save_tiny_classifier, save_tiny_model
 
@@ -148,6 +149,11 @@ def test_a_driver_that_is_cut_short_goes_on_from_its_checkpoint(tmp_path: Path, 
     job.send_signal(how)
     assert job.wait(timeout=120) == (-how if how == signal.SIGKILL else 130)
     assert not (tmp_path / "model/model.safetensors").exists()
+    found = status_of(config.output)
+    assert (found.state, found.kind) == ("died" if how == signal.SIGKILL else "stopped", "trained model")
+    stage = found.stage
+    assert stage is not None and (stage.label, stage.noun, stage.rows) == ("train", "steps", 1200)
+    assert 100 <= stage.rows_done < 1200 and stage.rows_done % 100 == 0
     result = train_model(config)
     assert 0 < result.manifest.run["resumed_at"] < result.manifest.about["steps"] == 1200
     # The job had a Ray, and so a number of threads, of its own: equal but for rounding.

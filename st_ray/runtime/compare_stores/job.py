@@ -38,10 +38,11 @@ def compare_stores(config: CompareStoresConfig) -> JobResult:
     with output.lock() as lock:
         if config.overwrite:
             output.clear()
-        output.begin(lineage)
+        output.check_lineage(lineage)
         found = drift(config.old, config.new, settings)
         about = {"old": config.old, "new": config.new, **json.loads(json.dumps(found.to_json()))}
         lock.require_held(output.folder)
+        output.begin(lineage)  # as late as that: what fails leaves nothing behind
         report = json.dumps(about, indent=1, ensure_ascii=False).encode()
         for name, data in ((REPORT, report), (PAGE, drift_page(about))):
             fs.write_atomic(fs.join(output.folder, name), data)
