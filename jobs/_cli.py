@@ -111,7 +111,8 @@ def _job_name(config_type: type) -> str:
 
 
 def _last_name(config: Any) -> str:
-    return posixpath.basename(config.output.rstrip("/"))
+    """Of the folder that the job makes; some commands make none."""
+    return posixpath.basename(getattr(config, "output", "").rstrip("/"))
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:

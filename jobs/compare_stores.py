@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs._cli import run_job
+from jobs._cli import run_job, tell_result
 from st_ray.runtime.compare_stores.config import CompareStoresConfig
 
 
@@ -18,8 +18,7 @@ def _run(config: CompareStoresConfig) -> str:
     from st_ray.runtime.compare_stores.summary import compare_stores_summary
 
     result = compare_stores(config)
-    print(compare_stores_summary(result), flush=True)
-    return result.folder
+    return tell_result(result, compare_stores_summary(result))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -19,11 +20,12 @@ def main() -> None:
 
 def _run(config: StatusConfig) -> str:
     """Print what there is to say; nothing is made."""
-    while _look(config) and config.watch is not None:
-        try:
+    if config.watch is None:
+        _look(config)
+        return ""
+    with contextlib.suppress(KeyboardInterrupt):
+        while _look(config):
             time.sleep(config.watch)
-        except KeyboardInterrupt:
-            break
     return ""
 
 
@@ -36,20 +38,18 @@ def _look(config: StatusConfig) -> bool:
             found.append(status_of(folder))
         except StRayError as error:
             failed.append(error)
-    show = as_json if config.json else line if len(config.outputs) > 1 else screen
-    if config.watch is not None and not config.json and sys.stdout.isatty():
+    show = line if len(config.outputs) > 1 else screen
+    if config.json or config.log_format == "json":
+        show = as_json
+    elif config.watch is not None and sys.stdout.isatty():
         print("\x1b[H\x1b[2J", end="")
     for status in found:
         print(show(status), flush=True)
+    if len(failed) > 1:
+        lines = ["several outputs cannot be read:", *(error.message for error in failed)]
+        raise InputError("\n     ".join(lines), failed[0].remedy)
     if failed:
-        raise (
-            failed[0]
-            if len(failed) == 1
-            else InputError(
-                "\n     ".join(["several outputs cannot be read:", *(error.message for error in failed)]),
-                failed[0].remedy,
-            )
-        )
+        raise failed[0]
     return any(status.state == "running" for status in found)
 
 

@@ -205,4 +205,5 @@ def test_every_job_but_the_demo_has_the_flag() -> None:
     for module in modules:
         [config] = [value for name, value in vars(module).items() if name.endswith("Config")]
         assert issubclass(config, LogConfig), config
-        assert module.tell_result is tell_result
+        # jobs.status makes nothing, so there is no result to tell of.
+        assert module.__name__ == "jobs.status" or module.tell_result is tell_result

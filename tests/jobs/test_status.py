@@ -97,9 +97,11 @@ def test_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     output = half_done(tmp_path)
     note_error(str(tmp_path), ShardError("bad", "mend it"), "part-00002.parquet")
     with output.lock():
-        assert ran(str(tmp_path), "--json") == 0
-    (shown,) = capsys.readouterr().out.splitlines()
-    found: dict[str, Any] = json.loads(shown)
+        for flags in (["--log-format", "json"], ["--json"]):
+            assert ran(str(tmp_path), *flags) == 0
+            (shown,) = capsys.readouterr().out.splitlines()
+            found: dict[str, Any] = json.loads(shown)
+            assert found["state"] == "running"
     assert (found["state"], found["kind"], found["output"]) == ("running", "embeddings", str(tmp_path))
     stage = found["stage"]
     assert (stage["shards"], stage["shards_done"], stage["rows"], stage["rows_done"]) == (3, 2, 2500, 2000)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from st_ray.core.errors import ConfigError
-from st_ray.runtime.config import require_at_least
+from st_ray.runtime.config import LogConfig, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareStoresConfig:
+class CompareStoresConfig(LogConfig):
     """Tell how far two versions of an embedding store are apart: which texts came and went, how far the embeddings of
     the others moved, whether they have the same neighbours, and what it takes to go over to a new model."""
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import tyro
 
 from st_ray.core.errors import ConfigError
+from st_ray.runtime.config import LogConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusConfig:
+class StatusConfig(LogConfig):
     """Tell where outputs stand: who works on them, what is committed, how fast, how long it will take, what failed."""
 
     outputs: tyro.conf.Positional[tuple[str, ...]]
@@ -18,7 +19,7 @@ class StatusConfig:
     each gets a line."""
 
     json: bool = False
-    """Print JSON: an object an output, each on a line of its own."""
+    """Print JSON: an object an output, each on a line of its own; --log-format json does so too."""
 
     watch: float | None = None
     """Look again after so many seconds, until none of the outputs is being made."""
