@@ -83,6 +83,7 @@ def test_several_outputs_have_a_line_each(tmp_path: Path, capsys: pytest.Capture
         [str(tmp_path / "two"), "stopped"],
         [str(tmp_path / "three"), "finished"],
     ]
+    assert lines[2].endswith("  finished  evaluation")
     assert "  encode  2 of 3 shards (66%)  2,000 of 2,500 rows (80%)" in lines[1]
     # One that cannot be read does not hide the others.
     assert ran(str(tmp_path / "none"), str(tmp_path / "two")) == 1

@@ -44,8 +44,10 @@ def line(status: Status) -> str:
         if rate is not None and status.state == "running":
             parts.append(_speed(rate, stage))
             parts += [] if stage.seconds_left is None else [f"ETA {human_seconds(stage.seconds_left)}"]
+    elif status.kind:
+        parts.append(status.kind)
     if status.errors and status.state != "finished":
-        parts.append(f"last error: {status.errors[-1].message.splitlines()[0]}")
+        parts.append(f"last error: {_first_line(status.errors[-1].message)}")
     return "  ".join(parts)
 
 
@@ -183,6 +185,10 @@ def _of(done: int, planned: int | None, noun: str = "") -> str:
     """`4 of 20 (20%)`; how many there will be need not be known."""
     share = f" ({100 * done // planned}%)" if planned else ""
     return f"{done:,} of {'?' if planned is None else f'{planned:,}'}{noun}{share}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def _ago(status: Status, at: float | None) -> str:
