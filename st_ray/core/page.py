@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 _STYLE = """
-:root { color-scheme: light dark; --text: #1b1f24; --soft: #59636e; --line: #d5dae0; --back: #ffffff; }
+:root { color-scheme: light dark;
+  --text: #1b1f24; --soft: #59636e; --line: #d5dae0; --back: #ffffff; --mark: #0072b2; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e3e7ec; --soft: #9aa4b0; --line: #3a424c; --back: #14181d; }
+  :root { --text: #e3e7ec; --soft: #9aa4b0; --line: #3a424c; --back: #14181d; --mark: #56b4e9; }
+  figure:not(.chart) svg { filter: invert(.92) hue-rotate(180deg); }
 }
 body { margin: 0 auto; max-width: 62.5rem; padding: 1rem; background: var(--back); color: var(--text);
   font: 1rem/1.5 system-ui, sans-serif; }
@@ -24,8 +26,18 @@ p { margin: .25rem 0 0; max-width: 44rem; color: var(--soft); }
 .body { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; margin-top: 1rem; }
 .table, figure { max-width: 100%; overflow-x: auto; margin: 0; }
 figure { box-sizing: border-box; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem;
-  background: #ffffff; }
+  background: var(--back); }
 figure svg { display: block; max-width: 100%; height: auto; }
+figure.chart { padding: 0; border: 0; }
+svg.chart text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+svg.chart .strong { fill: var(--text); }
+svg.chart .middle { text-anchor: middle; }
+svg.chart .end { text-anchor: end; }
+svg.chart .mark { fill: var(--mark); }
+svg.chart .back { fill: var(--line); }
+svg.chart .line { stroke: var(--line); }
+pre { box-sizing: border-box; max-width: 100%; margin: 0; padding: .75rem; border: 1px solid var(--line);
+  border-radius: .5rem; font: .875rem/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; }
 th, td { padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; }
@@ -43,8 +55,9 @@ th:last-child, td:last-child { padding-right: .25rem; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   main { display: block; }
   section { margin-top: 1.5rem; }
-  figure, .table { break-inside: avoid; overflow: visible; }
+  figure, pre, .table { break-inside: avoid; overflow: visible; }
   h2, p { break-after: avoid; }
+  figure:not(.chart) svg { filter: none; }
 }
 """
 _NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?( ?%)?|nan|-?inf|[-–—]?", re.IGNORECASE)
@@ -56,19 +69,23 @@ _WIDE = 640
 
 @dataclass(frozen=True)
 class Section:
-    """One finding: a heading and, each if there is any, a sentence or two, a table and a picture.
+    """One finding: a heading and, each if there is any, a sentence or two, a picture, tables and words to be copied.
 
     Attributes:
         title: the heading; also what is read out for the picture.
         text: below the title.
         rows: of the table, all of one length; the first is its head. Columns of numbers are aligned to the right.
-        picture: SVG, with a width in points.
+        picture: SVG, with a width in points; a chart of `st_ray.core.chart` has the colours of the page.
+        facts: names and what they are, as a table of its own.
+        code: as it is to be typed.
     """
 
     title: str
     text: str = ""
     rows: Sequence[tuple[str, ...]] = ()
     picture: bytes = b""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
 
 
 def report_page(title: str, facts: Mapping[str, str], sections: Sequence[Section]) -> bytes:
@@ -104,6 +121,9 @@ def _section(section: Section, prefix: str) -> Iterator[str]:
     yield figure
     if section.rows:
         yield from _table(section.rows)
+    yield from _facts(section.facts)
+    if section.code:
+        yield f"<pre>{escape(section.code)}</pre>\n"
     yield "</div>\n</section>\n"
 
 
@@ -139,7 +159,8 @@ def _figure(picture: bytes, label: str, prefix: str) -> tuple[str, float]:
         element.attrib = {_local(key): _prefixed(_local(key), value, prefix) for key, value in element.attrib.items()}
     width = float(root.get("width", "0pt").removesuffix("pt")) / 0.75
     root.attrib |= {"role": "img", "aria-label": label, "style": f"min-width: {_SMALLEST * width:.0f}px"}
-    return f"<figure>{ET.tostring(root, encoding='unicode')}</figure>\n", width
+    kind = ' class="chart"' if root.get("class") == "chart" else ""
+    return f"<figure{kind}>{ET.tostring(root, encoding='unicode')}</figure>\n", width
 
 
 def _prefixed(key: str, value: str, prefix: str) -> str:

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from st_ray.core.chart import bar_chart
 from st_ray.core.page import Section, report_page
 from st_ray.evaluation.plots import confusion, predicted_by_gold, query_values
 from st_ray.evaluation.threshold_plots import calibration
@@ -142,6 +143,23 @@ def test_a_wide_picture_takes_the_whole_width() -> None:
     names = [f"class {at}" for at in range(20)]
     sections = [Section("S", picture=confusion(np.eye(count, dtype=int), names[:count])) for count in (2, 20)]
     assert Page(report_page("t", {}, sections)).attributes("section") == [{}, {"class": "wide"}]
+
+
+def test_a_chart_has_the_colours_of_the_page_and_other_pictures_are_inverted() -> None:
+    chart = bar_chart([("a", 1.0, "b")])
+    page = report_page("t", {}, [Section("One", picture=chart), Section("Two", picture=pictures()[0])])
+    assert Page(page).attributes("figure") == [{"class": "chart"}, {}]
+    style = page.decode().partition("</style>")[0]
+    assert "figure:not(.chart) svg { filter: invert" in style.partition("prefers-color-scheme: dark")[2]
+    for name in ("mark", "back", "line"):
+        assert f"svg.chart .{name} {{" in style
+
+
+def test_facts_and_code_of_a_section() -> None:
+    parsed = Page(report_page("t", {}, [Section("S", facts={HOSTILE: HOSTILE}, code=HOSTILE + "\n  indented")]))
+    assert parsed.texts("td") == [HOSTILE]
+    assert parsed.texts("pre") == [HOSTILE + "\n  indented"]
+    assert {"class": "facts"} in parsed.attributes("table")
 
 
 @pytest.mark.parametrize(

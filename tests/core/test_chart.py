@@ -1,0 +1,78 @@
+"""Charts drawn here: well-formed, to scale, and in no colour of their own."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from st_ray.core.chart import Columns, bar_chart, column_chart, nice_steps, short_number
+
+
+def of_class(svg: bytes, name: str) -> list[ET.Element]:
+    return [element for element in ET.fromstring(svg).iter() if element.get("class") == name]
+
+
+def corners(path: ET.Element) -> list[tuple[float, float]]:
+    """Left, right and top of each column of an outline."""
+    left = float(re.match(r"M([\d.]+) ", path.get("d", ""))[1])  # type: ignore[index]
+    steps = re.findall(r"V([\d.]+)H([\d.]+)", path.get("d", ""))
+    edges = [left, *(float(right) for _, right in steps)]
+    return [(right - left, float(top)) for left, right, (top, _) in zip(edges, edges[1:], steps, strict=False)]
+
+
+@given(st.floats(1e-6, 1e12))
+def test_steps_are_round_few_and_reach_the_top(top: float) -> None:
+    steps = nice_steps(top)
+    assert steps[0] == 0
+    assert 3 <= len(steps) <= 5
+    assert steps[-2] < top <= steps[-1] * (1 + 1e-6)
+    assert f"{steps[1]:.0e}"[0] in "125"
+
+
+def test_columns_are_to_scale() -> None:
+    svg = column_chart([Columns(np.array([1.0, 3.0, 0.0]))])
+    (mark,) = of_class(svg, "mark")
+    (wide, one), (wider, three), (widest, nothing) = corners(mark)
+    assert wide == pytest.approx(wider, abs=0.2) == pytest.approx(widest, abs=0.2)
+    assert nothing - three == pytest.approx(3 * (nothing - one), abs=0.2)
+    lines = {text.text: float(text.get("y", "")) - 4 for text in of_class(svg, "end")}
+    assert lines["3"] == pytest.approx(three, abs=0.2)
+    assert lines["0"] == pytest.approx(nothing, abs=0.2)
+
+
+def test_groups_stand_apart_by_their_widths() -> None:
+    svg = column_chart([Columns(np.ones(4), [(0.5, "1")], 3.0), Columns(np.ones(1), [(0.5, "2")], 1.0)])
+    first, second = (sum(width for width, _ in corners(mark)) for mark in of_class(svg, "mark"))
+    assert first == pytest.approx(3 * second, abs=0.5)
+    assert [text.text for text in of_class(svg, "middle")] == ["1", "2"]
+
+
+def test_bars_are_to_scale_and_their_names_are_text() -> None:
+    svg = bar_chart([("<a> & b", 2.0, "2 s"), ("c", 0.5, "½ s"), ("none", 0.0, "")])
+    widths = [float(mark.get("width", "")) for mark in of_class(svg, "mark")]
+    assert widths[0] == 4 * widths[1] > widths[2] == 0
+    assert [text.text for text in of_class(svg, "strong")] == ["<a> & b", "c", "none"]
+
+
+@pytest.mark.parametrize("svg", [column_chart([Columns(np.zeros(3))]), bar_chart([("nothing", 0.0, "0 s")])])
+def test_nothing_to_draw(svg: bytes) -> None:
+    assert b"nan" not in svg
+    assert ET.fromstring(svg).get("class") == "chart"
+
+
+def test_colours_are_those_of_the_page() -> None:
+    svg = column_chart([Columns(np.ones(2))]) + bar_chart([("a", 1.0, "b")])
+    assert not re.search(rb"#[0-9a-f]{3}|fill=|stroke=|style=", svg)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.05, "0.05"), (950, "950"), (9500, "9,500"), (12_000, "12k"), (3_500_000, "3.5M"), (2e9, "2G")],
+)
+def test_short_numbers(value: float, text: str) -> None:
+    assert short_number(value) == text
