@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from jobs._cli import run_job, tell_result
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 
 
 def main() -> None:
     """Entry point."""
-    run_job(ExportConfig, _run)
+    run_job(ExportModelConfig, _run)
 
 
-def _run(config: ExportConfig) -> str:
+def _run(config: ExportModelConfig) -> str:
     """Do it, and return where the result lies."""
     # torch and the exporters load after the flags are known to be good.
     from st_ray.runtime.export.job import export_model

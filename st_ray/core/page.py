@@ -13,7 +13,7 @@ _STYLE = """
   --text: #1b1f24; --soft: #59636e; --line: #d5dae0; --back: #ffffff; --mark: #0072b2; }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e3e7ec; --soft: #9aa4b0; --line: #3a424c; --back: #14181d; --mark: #56b4e9; }
-  figure:not(.chart) svg { filter: invert(.92) hue-rotate(180deg); }
+  figure:not(.chart) svg { filter: invert(1) hue-rotate(180deg) brightness(.9); mix-blend-mode: screen; }
 }
 body { margin: 0 auto; max-width: 62.5rem; padding: 1rem; background: var(--back); color: var(--text);
   font: 1rem/1.5 system-ui, sans-serif; }
@@ -48,6 +48,7 @@ th:last-child, td:last-child { padding-right: .25rem; }
 .facts th { white-space: nowrap; }
 @media (max-width: 32rem) {
   body { padding: .75rem; }
+  th, td { padding-right: .6rem; }
   figure { padding: .25rem; }
 }
 @media print {
@@ -57,7 +58,7 @@ th:last-child, td:last-child { padding-right: .25rem; }
   section { margin-top: 1.5rem; }
   figure, pre, .table { break-inside: avoid; overflow: visible; }
   h2, p { break-after: avoid; }
-  figure:not(.chart) svg { filter: none; }
+  figure:not(.chart) svg { filter: none; mix-blend-mode: normal; }
 }
 """
 _NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?( ?%)?|nan|-?inf|[-–—]?", re.IGNORECASE)

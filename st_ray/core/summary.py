@@ -12,6 +12,11 @@ def render_summary(title: str, lines: Mapping[str, str]) -> str:
     return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in lines.items())])
 
 
+def job_summary(job: str, lines: Mapping[str, str], *, already: bool) -> str:
+    """`render_summary` of a job that is complete, by this run or `already`."""
+    return render_summary(f"{job}: {'complete already, nothing to do' if already else 'complete'}", lines)
+
+
 def start_up_line(seconds: Mapping[str, float]) -> str:
     """Where the seconds up to the first commit went."""
     laps = ", ".join(f"{name} {count:.1f}" for name, count in seconds.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from st_ray.core.figure import svg_figure
+from st_ray.core.page import Section
 from st_ray.index.tune import Curve
 
 
@@ -15,6 +16,15 @@ def curve_svg(curve: Curve, title: str) -> bytes:
         ResourceError: matplotlib is not installed.
     """
     return svg_figure(lambda figure: _draw(figure.add_subplot(), curve, title), (6.4, 4.2))
+
+
+def curve_section(curve: Curve, parameter: str | None, picture: bytes) -> Section:
+    """For the page of a report, by what `curve_svg` drew; `parameter` is what was varied, if anything."""
+    rows: list[tuple[str, ...]] = [("recall", "ms a query", *([parameter] if parameter else []))]
+    for point in curve.points:
+        figures = f"{point.recall:.4f}", f"{1000 * point.seconds_per_query:.3f}"
+        rows.append((*figures, *([f"{point.parameter}"] if parameter else [])))
+    return Section("Recall and latency", curve.advice, rows, picture)
 
 
 def _draw(axes: Any, curve: Curve, title: str) -> None:

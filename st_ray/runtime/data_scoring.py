@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from st_ray.runtime.cross_encoding.stage import scoring_figures
 from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
+from st_ray.runtime.report.page import laps_with
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
@@ -81,8 +82,15 @@ class DataScoring(ABC, Generic[Loader]):
     def _about(self, entries: Sequence[ShardEntry]) -> dict[str, Any]:
         """What a reader of the scores wants to know of the job."""
 
-    def run(self, session: ExitStack) -> JobResult:
-        """Score what is not scored yet; `session` takes over the Ray session.
+    def run(
+        self, session: ExitStack, report: Callable[[JobResult, Mapping[str, float]], None] = lambda *_: None
+    ) -> JobResult:
+        """Score what is not scored yet.
+
+        Args:
+            session: takes over the Ray session.
+            report: writes what else belongs into the output, by the result and the seconds that it took, by what they
+                were spent on.
 
         Raises:
             StRayError: bad rows, output or resources, before any model is loaded; ShardError if some shards failed
@@ -122,8 +130,11 @@ class DataScoring(ABC, Generic[Loader]):
                 "stamps": corpus.stamps,
             }
             figures = scoring_figures(result, actors, meter.read(), laps.seconds)
-            output.finish(manifest := Manifest(output.kind, lineage, result.entries, about, figures))
-        return JobResult(manifest, output.folder)
+            manifest = Manifest(output.kind, lineage, result.entries, about, figures)
+            done = JobResult(manifest, output.folder, stages=(result,))
+            report(done, laps_with(laps.seconds, result))
+            output.finish(manifest)
+        return done
 
     def _lineage(self, compute: Compute, digest: str) -> Lineage:
         return {

@@ -93,6 +93,9 @@ class StageResult:
         first_commit_seconds: from the start of the stage to its first commit.
         steady_rate: rows a second between the first and the last commit of this run; 0 with fewer than two.
         commits: all entries again, with when they were committed and what took how long.
+        label: of the stage.
+        noun: what its rows are called.
+        sizes: input rows of each shard.
     """
 
     entries: tuple[ShardEntry, ...]
@@ -103,6 +106,9 @@ class StageResult:
     first_commit_seconds: float
     steady_rate: float
     commits: tuple[Commit, ...] = ()
+    label: str = ""
+    noun: str = "rows"
+    sizes: tuple[int, ...] = ()
 
 
 class _Tally:
@@ -110,6 +116,7 @@ class _Tally:
 
     def __init__(self, stage: Stage, committed: Mapping[str, Commit], metrics: StageMetrics) -> None:
         self.metrics = metrics
+        self._stage = stage
         self.names = stage.names()
         self._rows = dict(zip(self.names, stage.rows, strict=True))
         self.done = {name: committed[name] for name in self.names if name in committed}
@@ -158,6 +165,9 @@ class _Tally:
             seconds=time.monotonic() - self._started,
             first_commit_seconds=first,
             steady_rate=(rows - commits[0][1]) / span if span else 0.0,
+            label=self._stage.label,
+            noun=self._stage.noun,
+            sizes=tuple(self._stage.rows),
         )
 
 

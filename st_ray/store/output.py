@@ -6,6 +6,7 @@
     OUTPUT/rejects.parquet/      rows that were left out, a file for each shard that has any
     OUTPUT/staging/              only until it is finished: among other things, what the job tells of itself (`journal`)
     OUTPUT/ranges.json           of int8 and uint8 embeddings, settled before the first part
+    OUTPUT/report.html           the run as a page
     OUTPUT/manifest.json         written last: its presence is completion
 
 The parts have a folder to themselves, so that pyarrow, pandas, DuckDB, Ray Data and datasets open it as it is.

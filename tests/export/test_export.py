@@ -19,7 +19,7 @@ from st_ray.models.folder import read_model_folder
 from st_ray.models.graph_files import graph_name
 from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.source import model_digest, resolve_model
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 from st_ray.runtime.export.job import export_model
 from st_ray.runtime.export.output import mirror, publish
 from st_ray.runtime.export.summary import export_summary
@@ -45,9 +45,9 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def config_of(model: Path, backend: Any = "onnx", **more: Any) -> ExportConfig:
+def config_of(model: Path, backend: Any = "onnx", **more: Any) -> ExportModelConfig:
     settings = {"for_other_cpu": True, **more}
-    return ExportConfig(model=str(model), output=str(model.parent / "out"), backend=backend, **settings)
+    return ExportModelConfig(model=str(model), output=str(model.parent / "out"), backend=backend, **settings)
 
 
 def files_of(folder: Path) -> set[str]:
@@ -97,7 +97,7 @@ def test_the_graph_lies_where_sentence_transformers_has_it(
 
 def test_a_second_graph_beside_the_first(model: Path) -> None:
     first = export_model(config_of(model))
-    again = ExportConfig(model=first.folder, output=str(model.parent / "both"), backend="onnx", optimize="O1")
+    again = ExportModelConfig(model=first.folder, output=str(model.parent / "both"), backend="onnx", optimize="O1")
     both = Path(export_model(again).folder)
     assert {"onnx/model.onnx", "onnx/model_O1.onnx"} <= files_of(both)
     card = (both / "README.md").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from st_ray.runtime.export import texts as module
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 from st_ray.runtime.export.job import _texts
 from st_ray.runtime.export.texts import sampled_pairs, sampled_texts
 
@@ -17,24 +17,24 @@ ROWS = 4000
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> ExportConfig:
+def config(tmp_path: Path) -> ExportModelConfig:
     """Of a corpus sorted by length, whose texts begin with their row's number."""
     rows = ({"text": f"{row} " + "word " * (row // 100), "other": str(row)} for row in range(ROWS))
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return config_of(tmp_path / "texts.jsonl")
 
 
-def config_of(source: Path, **changes: Any) -> ExportConfig:
+def config_of(source: Path, **changes: Any) -> ExportModelConfig:
     settings = {"quantize": "static", "calibration": (str(source),), "text_columns": ("text",)}
     settings |= {"calibration_rows": 60, "check_rows": 40}
-    return ExportConfig(model="m", output="o", backend="openvino", **{**settings, **changes})
+    return ExportModelConfig(model="m", output="o", backend="openvino", **{**settings, **changes})
 
 
 def rows_of(found: list[str]) -> set[int]:
     return {int(text.split()[0]) for text in found}
 
 
-def test_both_come_from_all_over_the_corpus(config: ExportConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_come_from_all_over_the_corpus(config: ExportModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 
     def sample_texts(*arguments: Any) -> list[str]:
@@ -54,7 +54,7 @@ def test_both_come_from_all_over_the_corpus(config: ExportConfig, monkeypatch: p
     assert _texts(config, pairs=False) == (calibration, check)
 
 
-def test_the_seed_chooses(config: ExportConfig) -> None:
+def test_the_seed_chooses(config: ExportModelConfig) -> None:
     files = config.calibration
     one, other = (sampled_texts(config_of(Path(files[0]), seed=seed), files, 50) for seed in (1, 2))
     assert len(rows_of(one) & rows_of(other)) < 10
@@ -68,7 +68,7 @@ def test_few_texts_are_all_taken_and_none_twice(tmp_path: Path) -> None:
     assert rows_of(calibration) | rows_of(check) == set(range(70))
 
 
-def test_pairs_stay_together(config: ExportConfig) -> None:
+def test_pairs_stay_together(config: ExportModelConfig) -> None:
     columns = config_of(Path(config.calibration[0]), text_columns=("text", "other"))
     pairs = sampled_pairs(columns, columns.calibration, 50)
     assert len(set(pairs)) == 50

@@ -8,16 +8,16 @@ from jobs._cli import parse
 from st_ray.core.errors import ConfigError
 from st_ray.export.check import APPROXIMATE, EXACT, INT8
 from st_ray.runtime.encode.config import EncodeConfig
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 
 NEEDED = ["--model", "m", "--output", "o", "--backend"]
 
 
 def test_thresholds_are_those_of_what_is_made() -> None:
-    assert parse(ExportConfig, [*NEEDED, "onnx"]).thresholds == EXACT
-    assert parse(ExportConfig, [*NEEDED, "onnx", "--optimize", "O3"]).thresholds == APPROXIMATE
-    assert parse(ExportConfig, [*NEEDED, "onnx", "--quantize", "avx2"]).thresholds == INT8
-    given = parse(ExportConfig, [*NEEDED, "onnx", "--min-cosine", "0.5", "--max-difference", "2"]).thresholds
+    assert parse(ExportModelConfig, [*NEEDED, "onnx"]).thresholds == EXACT
+    assert parse(ExportModelConfig, [*NEEDED, "onnx", "--optimize", "O3"]).thresholds == APPROXIMATE
+    assert parse(ExportModelConfig, [*NEEDED, "onnx", "--quantize", "avx2"]).thresholds == INT8
+    given = parse(ExportModelConfig, [*NEEDED, "onnx", "--min-cosine", "0.5", "--max-difference", "2"]).thresholds
     assert (given.cosine, given.difference, given.mean_cosine) == (0.5, 2.0, EXACT.mean_cosine)
 
 
@@ -37,7 +37,7 @@ def test_thresholds_are_those_of_what_is_made() -> None:
 )
 def test_flags_that_make_no_sense(flags: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse(ExportConfig, [*NEEDED, *flags])
+        parse(ExportModelConfig, [*NEEDED, *flags])
 
 
 def test_a_graph_is_held_to_less() -> None:

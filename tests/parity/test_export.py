@@ -20,7 +20,7 @@ from st_ray.models.folder import read_model_folder
 from st_ray.models.options import LoadOptions
 from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.source import resolve_model
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 from st_ray.runtime.export.job import export_model
 from st_ray.runtime.export.texts import own_sentences
 from st_ray.scoring.agreement import cosines
@@ -48,7 +48,7 @@ def exchanged(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Path:
     texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS), encoding="utf-8")
     for name in GRAPHS:
         model, output = place / ("base-pairs" if name == "pairs" else "base"), place / "ours" / name
-        config = ExportConfig(model=str(model), output=str(output), backend="openvino")
+        config = ExportModelConfig(model=str(model), output=str(output), backend="openvino")
         if name == "int8":
             quantize: dict[str, Any] = {"quantize": "static", "calibration": (str(texts),), "text_columns": ("text",)}
             config = dataclasses.replace(config, **quantize, calibration_rows=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ import ray.data
 from st_ray.core.errors import InputError, OutputError, ShardError, StRayError
 from st_ray.runtime import corpus
 from st_ray.runtime.encode.job import encode
+from st_ray.runtime.report.command import command_of
 from st_ray.store.manifest import read_manifest
 from st_ray.store.status import status_of
 from tests.ray.corpora import assert_holds, config_for, part_bytes_of, table_of, texts_of, write_jsonl
@@ -45,7 +47,7 @@ def test_every_row_once_and_open_to_everyone(source: str, tmp_path: Path) -> Non
     assert manifest.about["dimension"] == 8
     assert manifest.run["rows"] == 95
     assert table_of(out)["text"].to_pylist() == texts_of(95)
-    assert {path.name for path in out.iterdir()} == {"run.json", "manifest.json", "data", "commits"}
+    assert {path.name for path in out.iterdir()} == {"run.json", "manifest.json", "report.html", "data", "commits"}
 
     data = str(out / "data")
     assert pq.read_table(data).num_rows == 95
@@ -79,6 +81,10 @@ def test_only_missing_shards_are_done_again(source: str, tmp_path: Path) -> None
     assert result.manifest.run["shards_done_before"] == 8
     assert result.manifest.run["rows"] == 20
     assert part_bytes_of(out) == before
+    page = (out / "report.html").read_text()
+    runs = re.findall(r'<tr><th scope="row"[^>]*>(\d)</th>(?:<td[^>]*>[^<]*</td>){2}<td[^>]*>(\d+)</td>', page)
+    assert runs == [("1", "8"), ("2", "2")]
+    assert "<svg" in page and command_of(config) in html.unescape(page)
 
 
 def test_shard_size_does_not_change_an_embedding(source: str, tmp_path: Path) -> None:

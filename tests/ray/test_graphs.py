@@ -19,7 +19,7 @@ from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.job import encode
 from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig
 from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 from st_ray.runtime.export.job import export_model
 from st_ray.runtime.result import JobResult
 from st_ray.store.embeddings import embedding_array
@@ -73,7 +73,7 @@ def test_encode(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_encode_with_an_export_on_an_object_store(tmp_path: Path, s3: str) -> None:
     model, place = save_tiny_model(tmp_path / "model"), f"{s3}/{tmp_path.name}/exported"
-    export_model(ExportConfig(model=str(model), output=place, backend="openvino"))
+    export_model(ExportModelConfig(model=str(model), output=place, backend="openvino"))
     source, out = write_jsonl(tmp_path / "c.jsonl", TEXTS), str(tmp_path / "out")
     how: dict[str, Any] = {"id_column": "id", "actors": "1", "cpus_per_actor": 1.0}
     how |= {"backend": "auto", "dtype": "float32", "file_name": "openvino_model.xml"}

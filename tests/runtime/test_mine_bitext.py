@@ -21,8 +21,9 @@ from st_ray.mining.bitext import MARGINS, RETRIEVALS, BitextPairs
 from st_ray.runtime.mining import check
 from st_ray.runtime.mining.bitext import job, staging
 from st_ray.runtime.mining.bitext.config import MineBitextConfig
-from st_ray.runtime.mining.bitext.report import PAGE, outline_of
+from st_ray.runtime.mining.bitext.report import outline_of
 from st_ray.runtime.mining.bitext.summary import bitext_summary
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.resources import Node, plan_actors
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.pool import Holder, Share
@@ -211,7 +212,7 @@ def test_what_is_told_adds_up(tmp_path: Path) -> None:
     page = (tmp_path / "strict" / PAGE).read_text()
     best = pairs[0]
     assert f"<td>d{best[1]}: text of d{best[1]}</td><td>t{best[2]}</td>" in page
-    assert page.count("<svg") == 1
+    assert page.count("<figure>") == 1 and "<h2>Run it again</h2>" in page
     headings = ["Margins", "Thresholds", "The best pairs", "The last pairs that are kept"]
     for heading in [*headings, "The first pairs below the threshold"]:
         assert f"<h2>{heading}</h2>" in page

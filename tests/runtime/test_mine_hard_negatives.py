@@ -32,8 +32,8 @@ from st_ray.runtime.mining.negatives.config import MineHardNegativesConfig
 from st_ray.runtime.mining.negatives.distribution import Pass, lower_counts
 from st_ray.runtime.mining.negatives.inputs import text_request
 from st_ray.runtime.mining.negatives.job import mine_hard_negatives
-from st_ray.runtime.mining.negatives.report import PAGE
 from st_ray.runtime.mining.negatives.summary import negatives_summary
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 from tests.inline_negatives import Models, Sizes, commits, inline_mining
 from tests.mining.test_negatives import TEXTS, IntegerModel, eighths
@@ -244,7 +244,7 @@ def test_the_report_shows_scores_filters_and_rows(tmp_path: Path) -> None:
         flags = write_inputs(tmp_path, PAIRS, CORPUS) | FLAGS
         result = mined(tmp_path, flags, max_score=1.0, output_format="labeled-list", output_scores=True)
     page = Path(result.folder, PAGE).read_text()
-    assert page.count("<svg") == 1
+    assert page.count("<figure>") == 1 and "<h2>Run it again</h2>" in page
     row = rows_of(result)[0]
     assert f"<td>{' | '.join(row['positive'])}</td>" in page
     assert "max_score" in page and "6, and 7 documents" in page

@@ -6,7 +6,7 @@ import functools
 from contextlib import ExitStack
 
 from st_ray.index.output import KIND, MERGED, PLOT, TRAINED, about_of, spec_of
-from st_ray.index.plot import curve_svg
+from st_ray.index.plot import curve_section, curve_svg
 from st_ray.runtime.begin import begun, finished_before
 from st_ray.runtime.build_index.config import BuildIndexConfig
 from st_ray.runtime.build_index.fill import cut_parts
@@ -14,7 +14,9 @@ from st_ray.runtime.build_index.join import join_parts
 from st_ray.runtime.build_index.recipe import Recipe
 from st_ray.runtime.build_index.refresh import OldIndex, plan_refresh, recall_lost
 from st_ray.runtime.build_index.steps import MATCHES, REFRESH, Steps
+from st_ray.runtime.build_index.summary import build_index_facts
 from st_ray.runtime.clock import Laps
+from st_ray.runtime.report.page import PAGE, write_report
 from st_ray.runtime.result import JobResult
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
@@ -37,7 +39,7 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> J
             ShardError if some parts failed (the others stay committed).
     """
     laps = Laps()
-    output = OutputFolder(config.output, KIND, beside=(_SPEC, REFRESH, TRAINED, MERGED, PLOT))
+    output = OutputFolder(config.output, KIND, beside=(_SPEC, REFRESH, TRAINED, MERGED, PLOT, PAGE))
     output.check_usable()
     store = StoredVectors.open(config.embeddings)
     probes_store = StoredVectors.open(config.tune_queries) if config.tune_queries else None
@@ -84,11 +86,16 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> J
             },
             run={"seconds": laps.seconds, "parts_done_before": built.parts.done_before},
         )
+        own = []
         if curve and curve.points:
             title = f"{spec.factory}, {store.rows:,} x {store.dimension}: recall@{config.recall_at} and latency"
-            fs.write_atomic(fs.join(output.folder, PLOT), curve_svg(curve, title))
+            picture = curve_svg(curve, title)
+            fs.write_atomic(fs.join(output.folder, PLOT), picture)
+            own.append(curve_section(curve, spec.search_parameter, picture))
+        done = JobResult(manifest, output.folder)
+        write_report(config, done, build_index_facts(done), laps.seconds, [built.parts], own)
         output.finish(manifest)
-    return JobResult(manifest, output.folder)
+    return done
 
 
 def _lineage(recipe: Recipe, probes: StoredVectors | None) -> Lineage:

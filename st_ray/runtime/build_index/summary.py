@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from st_ray.core.summary import human_bytes, human_seconds, render_summary
+from st_ray.core.summary import human_bytes, human_seconds, job_summary
 from st_ray.index.output import PLOT, spec_of
 from st_ray.index.tune import Curve
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 
 
 def build_index_summary(result: JobResult) -> str:
     """What was built, how well it finds, and where it lies."""
+    lines = build_index_facts(result) | {"report": f"{result.folder}/{PAGE}"}
+    return job_summary("build_index", lines, already=result.already_complete)
+
+
+def build_index_facts(result: JobResult) -> dict[str, str]:
+    """What was built and, unless that was before, how."""
     manifest, about, run = result.manifest, result.manifest.about, result.manifest.run
     spec = spec_of(about)
     lines = {
@@ -26,12 +33,12 @@ def build_index_summary(result: JobResult) -> str:
     if about["curve"]:
         lines |= _measured(Curve.from_json(about["curve"]), about, spec.search_parameter, result.folder)
     if result.already_complete:
-        return render_summary("build_index: complete already, nothing to do", lines)
+        return lines
     if run["parts_done_before"]:
         lines["resumed"] = f"{run['parts_done_before']:,} parts were committed by an earlier run"
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["seconds"].items())
     lines["this run"] = f"{human_seconds(sum(run['seconds'].values()))}: {steps}"
-    return render_summary("build_index: complete", lines)
+    return lines
 
 
 def _since(refresh: Any) -> str:

@@ -27,9 +27,11 @@ from st_ray.runtime.encode.reference import (
 )
 from st_ray.runtime.encode.reuse import check_same_embeddings, find_matches
 from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize, TokenEncoder
+from st_ray.runtime.encode.summary import encode_facts
 from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
+from st_ray.runtime.report.page import PAGE, laps_with, write_report
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
@@ -59,7 +61,7 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
             ShardError if some shards failed (the others stay committed).
     """
     laps = Laps()
-    output = OutputFolder(config.output, KIND)
+    output = OutputFolder(config.output, KIND, beside=(PAGE,))
     output.check_usable()
     model = injected_model(config, loader) if loader else inspect_model(config)
     request = scan_request(config, fs.join(output.folder, STAGING))
@@ -104,8 +106,10 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
             about={**model.about, **_measured(result, reused), "ranges": ranges, **_source(corpus)},
             run={**_figures(result, meter.read(), actors, laps.seconds), **found},
         )
+        done = JobResult(manifest, output.folder)
+        write_report(config, done, encode_facts(done), laps_with(laps.seconds, result), [result])
         output.finish(manifest)
-    return JobResult(manifest, output.folder)
+    return done
 
 
 def _finished(

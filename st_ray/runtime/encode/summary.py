@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from st_ray.core.summary import actors_line, computed, human_bytes, human_seconds, render_summary, start_up_line
-from st_ray.runtime.encode.plan import EncodePlan
+from st_ray.core.summary import (
+    actors_line,
+    computed,
+    human_bytes,
+    human_seconds,
+    job_summary,
+    render_summary,
+    start_up_line,
+)
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
+
+if TYPE_CHECKING:
+    from st_ray.runtime.encode.plan import EncodePlan
 
 
 def encode_summary(result: JobResult, imports: float = 0.0) -> str:
     """Counts, rates, and where things lie; `imports`: the seconds before the job began."""
+    lines = encode_facts(result, imports)
+    lines |= {
+        "open with": f"pyarrow.parquet.read_table('{result.folder}/data')",
+        "report": f"{result.folder}/{PAGE}",
+    }
+    return job_summary("encode", lines, already=result.already_complete)
+
+
+def encode_facts(result: JobResult, imports: float = 0.0) -> dict[str, str]:
+    """What was made and, unless that was before, how."""
     manifest, run = result.manifest, result.manifest.run
     lines = {
         "rows": f"{manifest.rows:,} in {len(manifest.entries):,} shards, {human_bytes(manifest.total_bytes)}",
@@ -26,7 +49,7 @@ def encode_summary(result: JobResult, imports: float = 0.0) -> str:
         lines["left out"] = f"{total:,} rows, listed in {result.folder}/rejects.parquet: {reasons}"
 
     if result.already_complete:
-        return render_summary("encode: complete already, nothing to do", lines)
+        return lines
     if run["shards_done_before"]:
         lines["resumed"] = f"{run['shards_done_before']:,} shards were committed by an earlier run"
     if run["repeated_texts"]:
@@ -37,14 +60,12 @@ def encode_summary(result: JobResult, imports: float = 0.0) -> str:
         lines["reused"] = f"{run['reused']:,} rows from the old store, {encoded:,} texts encoded{gone}"
     rate = run["rows_per_second_after_first_commit"] or run["rows"] / max(run["seconds"], 1e-9)
     model_rate = run["tokens"] / max(run["model_seconds"], 1e-9)
-    lines |= {
+    return lines | {
         "this run": f"{run['rows']:,} rows, {run['tokens']:,} tokens in {human_seconds(imports + run['seconds'])}",
         "start-up": start_up_line({**({"imports": imports} if imports else {}), **run["start_up_seconds"]}),
         "rate": f"{rate:,.0f} rows/s; the model {model_rate:,.0f} tokens/s an actor",
         "actors": actors_line(run),
-        "open with": f"pyarrow.parquet.read_table('{result.folder}/data')",
     }
-    return render_summary("encode: complete", lines)
 
 
 def plan_summary(plan: EncodePlan) -> str:

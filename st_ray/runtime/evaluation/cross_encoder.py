@@ -18,6 +18,7 @@ from st_ray.runtime.evaluation.crew import crew_for
 from st_ray.runtime.evaluation.output import EvaluationOutput
 from st_ray.runtime.evaluation.scoring import PairScoring
 from st_ray.runtime.evaluation.summary import counted_lines
+from st_ray.runtime.report.page import run_sections
 from st_ray.runtime.result import JobResult
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
@@ -51,10 +52,12 @@ def evaluate_cross_encoder(
         )
         output = stack.enter_context(opened)
         if given is None:
-            store = output.scored(PairScoring(config, output.scores, loader).run, session)
+            scored = output.scored(PairScoring(config, output.scores, loader).run, session)
+            store = ScoreStore.of(scored.folder, scored.manifest)
             _require_fit(config, store)
         else:
-            store = output.scored(lambda session: JobResult(given.manifest, given.folder), session)
+            scored = output.scored(lambda session: JobResult(given.manifest, given.folder), session)
+            store = given
         laps.end("scores")
         finished = output.finished()
         if finished is not None:
@@ -65,7 +68,9 @@ def evaluate_cross_encoder(
         findings = find_intervals(judge, found.state, found.figures, config.bootstrap, config.seed)
         laps.end("intervals")
         about = _about(config, store, findings)
-        page = report_page(_title(config), _facts(config, about), sections(findings))
+        lineage = {**output.lineage, **store.manifest.lineage}
+        parts = [*sections(findings), *run_sections(config, lineage, laps.seconds, scored.stages)]
+        page = report_page(_title(config), _facts(config, about), parts)
         laps.end("report")
         run = {"scoring": {} if given else dict(store.manifest.run), "seconds_of": laps.seconds}
         return output.finish(about, csv_row(judge.columns(found.figures)), page, run)

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from st_ray.core.errors import StRayError
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import Manifest
 from st_ray.store.output import RUN, OutputFolder
-from st_ray.store.scores import ScoreStore
 
 KIND = "evaluation"
-SCORES, REPORT, PAGE = "scores", "report.json", "report.html"
+SCORES, REPORT = "scores", "report.json"
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,16 @@ class EvaluationOutput:
         """The folder of the scores that are made here."""
         return fs.join(self.output.folder, SCORES)
 
-    def scored(self, score: Callable[[ExitStack], JobResult], session: ExitStack) -> ScoreStore:
+    def scored(self, score: Callable[[ExitStack], JobResult], session: ExitStack) -> JobResult:
         """Begin, and make the scores; where nothing could be scored, nothing is left behind."""
         fresh = self.output.begun_lineage() is None
         self.output.begin(self.lineage)
         try:
-            result = score(session)
+            return score(session)
         except StRayError:
             if fresh and not fs.exists(fs.join(self.scores, RUN)):
                 self.output.clear()  # so that mended flags do not meet the old ones
             raise
-        return ScoreStore.of(result.folder, result.manifest)
 
     def finished(self) -> JobResult | None:
         """What an earlier run has finished."""

@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from st_ray.core.errors import InputError
-from st_ray.core.summary import human_seconds, render_summary
+from st_ray.core.summary import human_seconds, job_summary
 from st_ray.evaluation.qrels import Qrels, read_qrels
 from st_ray.evaluation.retrieval import RetrievalMetric, RetrievalScores, merge_scores, parse_metrics, score_hits
+from st_ray.evaluation.retrieval_page import metric_sections
+from st_ray.runtime.clock import Laps
 from st_ray.runtime.config import LogConfig, Names
 from st_ray.runtime.log import current_log
 from st_ray.runtime.progress import LOG_EVERY_SECONDS
+from st_ray.runtime.report.page import PAGE, write_report
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import raise_if_stopped
 from st_ray.store import fs
@@ -73,12 +76,13 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> JobResult:
     Raises:
         StRayError: bad hits, judgements or output.
     """
-    started = time.monotonic()
+    laps = Laps()
     metrics = parse_metrics(config.metrics)
-    output = OutputFolder(config.output, KIND)
+    output = OutputFolder(config.output, KIND, beside=(PAGE,))
     output.check_usable()
     source = open_hit_set(config.hits)
     qrels = read_qrels(config.qrels)
+    laps.end("judgements")
     lineage = {"hits": source.digest, "qrels": qrels.digest, "metrics": [metric.name for metric in metrics]}
     finished = None if config.overwrite else output.manifest()
     if finished is not None:
@@ -88,10 +92,14 @@ def evaluate_retrieval(config: EvaluateRetrievalConfig) -> JobResult:
         if config.overwrite:
             output.clear()
         entries, scores = _Run(source, qrels, metrics, output, output.begin(lineage), lock).evaluate()
-        seconds = round(time.monotonic() - started, 3)
+        laps.end("metrics")
+        seconds = round(sum(laps.seconds.values()), 3)
         manifest = Manifest(KIND, lineage, tuple(entries), _about(qrels, scores), {"seconds": seconds})
+        done = JobResult(manifest, output.folder)
+        own = metric_sections(scores, qrels)
+        write_report(config, done, evaluate_retrieval_facts(done), laps.seconds, own=own)
         output.finish(manifest)
-    return JobResult(manifest, output.folder)
+    return done
 
 
 @dataclass(frozen=True)
@@ -204,6 +212,15 @@ def _about(qrels: Qrels, scores: RetrievalScores) -> dict[str, Any]:
 
 
 def evaluate_retrieval_summary(result: JobResult) -> str:
+    """The figures, over what they were taken, and where they lie."""
+    lines = evaluate_retrieval_facts(result) | {
+        "by query": f"pyarrow.parquet.read_table('{result.folder}/data')",
+        "report": f"{result.folder}/{PAGE}",
+    }
+    return job_summary("evaluate_retrieval", lines, already=result.already_complete)
+
+
+def evaluate_retrieval_facts(result: JobResult) -> dict[str, str]:
     """The figures, and over what they were taken."""
     about = result.manifest.about
     lines = {name: f"{value:.6f}" for name, value in about["metrics"].items()}
@@ -213,8 +230,6 @@ def evaluate_retrieval_summary(result: JobResult) -> str:
     if about["queries_without_judgements"]:
         lines["left out"] = f"{about['queries_without_judgements']:,} queries of the hits, for want of judgements"
     lines["hits"] = f"{about['hits']:,} of {about['queries_with_hits']:,} queries"
-    if result.already_complete:
-        return render_summary("evaluate_retrieval: complete already, nothing to do", lines)
-    lines["this run"] = human_seconds(result.manifest.run["seconds"])
-    lines["by query"] = f"pyarrow.parquet.read_table('{result.folder}/data')"
-    return render_summary("evaluate_retrieval: complete", lines)
+    if not result.already_complete:
+        lines["this run"] = human_seconds(result.manifest.run["seconds"])
+    return lines

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
-from st_ray.core.page import report_page
+from st_ray.core.page import Section, report_page
 from st_ray.core.summary import computed
 from st_ray.evaluation.report import Findings, csv_row, figure_table, find_intervals, finite, sections
 from st_ray.evaluation.score_judges import Correlation
@@ -16,6 +17,7 @@ from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
 from st_ray.runtime.evaluation.crew import crew_for
 from st_ray.runtime.evaluation.output import EvaluationOutput
 from st_ray.runtime.evaluation.similarity_scoring import SIMILARITIES, SimilarityScoring
+from st_ray.runtime.report.page import run_sections
 from st_ray.runtime.result import JobResult
 from st_ray.store.lineage import Lineage
 from st_ray.store.scores import ScoreStore
@@ -44,7 +46,8 @@ def evaluate_similarity(
         csv = f"similarity_evaluation{f'_{config.name}' if config.name else ''}_results.csv"
         opened = EvaluationOutput.opened(config.output, csv, _lineage(config), overwrite=config.overwrite)
         output = stack.enter_context(opened)
-        store = output.scored(SimilarityScoring(config, output.scores, loader).run, session)
+        scored = output.scored(SimilarityScoring(config, output.scores, loader).run, session)
+        store = ScoreStore.of(scored.folder, scored.manifest)
         laps.end("scores")
         finished = output.finished()
         if finished is not None:
@@ -58,7 +61,8 @@ def evaluate_similarity(
         }
         laps.end("intervals")
         about = _about(config, store, findings)
-        page = _page(config, about, findings)
+        lineage = {**output.lineage, **store.manifest.lineage}
+        page = _page(config, about, findings, run_sections(config, lineage, laps.seconds, scored.stages))
         laps.end("report")
         row = {f"{name}_{figure}": one.figures[figure] for name, one in findings.items() for figure in one.figures}
         run = {"scoring": dict(store.manifest.run), "seconds_of": laps.seconds}
@@ -97,7 +101,9 @@ def _about(config: EvaluateSimilarityConfig, store: ScoreStore, findings: dict[s
     }
 
 
-def _page(config: EvaluateSimilarityConfig, about: dict[str, Any], findings: dict[str, Findings]) -> bytes:
+def _page(
+    config: EvaluateSimilarityConfig, about: dict[str, Any], findings: dict[str, Findings], of_run: Iterable[Section]
+) -> bytes:
     facts = {
         "model": about["model"],
         "computed": computed(about),
@@ -106,4 +112,4 @@ def _page(config: EvaluateSimilarityConfig, about: dict[str, Any], findings: dic
     }
     parts = [figure_table(about["figures"], about["intervals"], config.bootstrap)]
     parts += [sections(one, title=name)[-1] for name, one in findings.items()]
-    return report_page(f"Similarity{f': {config.name}' if config.name else ''}", facts, parts)
+    return report_page(f"Similarity{f': {config.name}' if config.name else ''}", facts, [*parts, *of_run])

@@ -13,7 +13,7 @@ STATIC = "static"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig(TextConfig, LogConfig):
+class ExportModelConfig(TextConfig, LogConfig):
     """Export a bi-encoder or a cross-encoder for ONNX Runtime or OpenVINO."""
 
     model: str

@@ -11,18 +11,19 @@ from st_ray.export.check import require
 from st_ray.export.graphs import Recipe, make_graph, require_cpu
 from st_ray.models.graph_files import graph_digest, graph_files
 from st_ray.runtime.clock import Laps
-from st_ray.runtime.export.config import STATIC, ExportConfig
+from st_ray.runtime.export.config import STATIC, ExportModelConfig
 from st_ray.runtime.export.model import ExportedModel
 from st_ray.runtime.export.output import KIND, mirror, publish, write_card, write_report
 from st_ray.runtime.export.plots import agreement_plot
 from st_ray.runtime.export.texts import own_pairs, own_sentences, sampled_pairs, sampled_texts
 from st_ray.runtime.model_output import ModelOutput
+from st_ray.runtime.report.page import run_sections
 from st_ray.runtime.result import JobResult
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import Manifest
 
 
-def export_model(config: ExportConfig) -> JobResult:
+def export_model(config: ExportModelConfig) -> JobResult:
     """Run the job to its end. The output is a model folder that st-ray and Sentence Transformers load.
 
     Raises:
@@ -66,7 +67,8 @@ def export_model(config: ExportConfig) -> JobResult:
             "thresholds": dataclasses.asdict(config.thresholds),
         }
         write_card(folder, PurePosixPath(output.folder).name, about)
-        write_report(folder, about, agreement_plot(found, exact, pairs=model.pairs))
+        picture = agreement_plot(found, exact, pairs=model.pairs)
+        write_report(folder, about, picture, run_sections(config, lineage, laps.seconds))
         with output.lock() as lock:
             if config.overwrite:
                 output.clear()
@@ -79,13 +81,13 @@ def export_model(config: ExportConfig) -> JobResult:
     return JobResult(manifest, output.folder)
 
 
-def _recipe(config: ExportConfig) -> Recipe:
+def _recipe(config: ExportModelConfig) -> Recipe:
     static = config.quantize == STATIC
     flavour = None if static else config.quantize
     return Recipe(config.backend, config.optimize, flavour, static, config.file_suffix)
 
 
-def _texts(config: ExportConfig, pairs: bool) -> tuple[list[Any], list[Any]]:
+def _texts(config: ExportModelConfig, pairs: bool) -> tuple[list[Any], list[Any]]:
     """Those to calibrate with, and those to compare on."""
     sampled = sampled_pairs if pairs else sampled_texts
     both: list[Any] = []
@@ -99,7 +101,7 @@ def _texts(config: ExportConfig, pairs: bool) -> tuple[list[Any], list[Any]]:
     return calibration, others or own(config.check_rows)
 
 
-def _lineage(config: ExportConfig, model: ExportedModel) -> Lineage:
+def _lineage(config: ExportModelConfig, model: ExportedModel) -> Lineage:
     settings = ("backend", "optimize", "quantize", "file_suffix", "calibration_rows", "max_seq_length", "seed")
     own = {name: getattr(config, name) for name in settings}
     return {"model": model.digest, "calibration": list(config.calibration), **own}

@@ -20,7 +20,7 @@ from st_ray.models.pair_folder import read_pair_folder
 from st_ray.models.pair_tokenizer import PairTokenizer
 from st_ray.models.source import model_digest, resolve_model
 from st_ray.models.tokenizer import TextTokenizer
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class ExportedModel:
         pairs: it is a cross-encoder.
     """
 
-    config: ExportConfig
+    config: ExportModelConfig
     folder: ModelFolder
     pairs: bool
 
     @classmethod
-    def of(cls, config: ExportConfig) -> ExportedModel:
+    def of(cls, config: ExportModelConfig) -> ExportedModel:
         """The one that the flags name.
 
         Raises:

@@ -8,7 +8,7 @@ OUTPUT/training/export.html  the report
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,11 @@ def write_card(folder: Path, title: str, about: Mapping[str, Any]) -> None:
     card.write_text(f"{text.rstrip()}\n\n{heading}\n| | |\n|---|---|\n{rows}\n", encoding="utf-8")
 
 
-def write_report(folder: Path, about: Mapping[str, Any], picture: bytes) -> None:
-    """Write the report page."""
+def write_report(folder: Path, about: Mapping[str, Any], picture: bytes, of_run: Iterable[Section]) -> None:
+    """Write the report page; the sections `of_run` come last."""
     section = Section("Agreement with torch", "Of the graph's results with torch's in float32.", picture=picture)
     (folder / TRAINING).mkdir()
-    (folder / TRAINING / REPORT).write_bytes(report_page("Export", facts(about), [section]))
+    (folder / TRAINING / REPORT).write_bytes(report_page("Export", facts(about), [section, *of_run]))
 
 
 def publish(source: Path, folder: str) -> None:

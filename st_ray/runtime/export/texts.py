@@ -14,7 +14,7 @@ import numpy as np
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.runtime.config import Names
 from st_ray.runtime.corpus import IN_PROCESS_BYTES, ScanRequest, prepare_corpus
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 from st_ray.runtime.session import ray_session
 from st_ray.store.readers.sample import sample_texts
 from st_ray.store.readers.sources import resolve_inputs
@@ -25,7 +25,7 @@ _TIMES = 4
 """So many times the texts wanted are read, since a sample comes in short runs of neighbours, which are often alike."""
 
 
-def sampled_texts(config: ExportConfig, files: tuple[str, ...], rows: int) -> list[str]:
+def sampled_texts(config: ExportModelConfig, files: tuple[str, ...], rows: int) -> list[str]:
     """So many texts of the files, chosen at random and none twice; all where there are fewer.
 
     Raises:
@@ -35,7 +35,7 @@ def sampled_texts(config: ExportConfig, files: tuple[str, ...], rows: int) -> li
     return _chosen(config, files, [text for text in texts if text.strip()], rows)
 
 
-def sampled_pairs(config: ExportConfig, files: tuple[str, ...], rows: int) -> list[Pair]:
+def sampled_pairs(config: ExportModelConfig, files: tuple[str, ...], rows: int) -> list[Pair]:
     """So many pairs of texts of the files, chosen as `sampled_texts` does.
 
     Raises:
@@ -72,7 +72,7 @@ def own_pairs(count: int) -> list[Pair]:
     return [*pairs[::2], *((one, texts[(place + far) % len(texts)]) for place, one in enumerate(texts))][:count]
 
 
-def _sampled(config: ExportConfig, files: tuple[str, ...], columns: Names, rows: int) -> list[str]:
+def _sampled(config: ExportModelConfig, files: tuple[str, ...], columns: Names, rows: int) -> list[str]:
     """`_TIMES` as many texts as `rows`, in their order, from all over the files."""
     sources, spec = resolve_inputs(files, replace(config, text_columns=columns, id_column=None).read_spec())
     request = ScanRequest(tuple(sources), spec, _SHARD_ROWS, None, config.on_bad_row, check_ids=False)
@@ -83,7 +83,7 @@ def _sampled(config: ExportConfig, files: tuple[str, ...], columns: Names, rows:
     return sample_texts(corpus.shards, corpus.spec, rows * _TIMES, config.seed)
 
 
-def _chosen(config: ExportConfig, files: tuple[str, ...], found: list[Any], rows: int) -> list[Any]:
+def _chosen(config: ExportModelConfig, files: tuple[str, ...], found: list[Any], rows: int) -> list[Any]:
     if not found:
         raise InputError(f"{', '.join(files)} has no text", "name files that hold texts like your own")
     # Duplicates would stand among those to calibrate with and among those to compare on.

@@ -15,7 +15,9 @@ from st_ray.runtime.clock import Laps
 from st_ray.runtime.fuse.config import FuseConfig
 from st_ray.runtime.fuse.staging import SUFFIX
 from st_ray.runtime.fuse.steps import FuseBucket, SplitParts, group_parts
+from st_ray.runtime.fuse.summary import fuse_facts
 from st_ray.runtime.meter import Meter
+from st_ray.runtime.report.page import PAGE, write_report
 from st_ray.runtime.resources import cluster_nodes, plan_actors
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.stage import Stage, StageResult, run_stage
@@ -50,7 +52,7 @@ def fuse(config: FuseConfig, session: ExitStack | None = None) -> JobResult:
     """
     laps = Laps()
     _check_places(config)
-    output = OutputFolder(config.output, KIND)
+    output = OutputFolder(config.output, KIND, beside=(PAGE,))
     output.check_usable()
     sets = tuple(open_hit_set(url) for url in config.hits)
     buckets = -(-sum(found.rows for found in sets) // BUCKET_HITS)
@@ -60,7 +62,7 @@ def fuse(config: FuseConfig, session: ExitStack | None = None) -> JobResult:
         return finished
     with begun(config, output, lineage, laps, session) as (lock, writer):
         run = _Run(config, sets, buckets, output, lock)
-        staged = run.split()
+        staged, split = run.split()
         laps.end("split")
         result = run.fuse(staged, writer)
         laps.end("fuse")
@@ -73,8 +75,10 @@ def fuse(config: FuseConfig, session: ExitStack | None = None) -> JobResult:
             "seconds": round(sum(laps.seconds.values()), 3),
         }
         manifest = Manifest(KIND, lineage, result.entries, _about(config, counts), figures)
+        done = JobResult(manifest, output.folder)
+        write_report(config, done, fuse_facts(done), laps.seconds, [split, result])
         output.finish(manifest)
-    return JobResult(manifest, output.folder)
+    return done
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class _Run:
     output: OutputFolder
     lock: OutputLock
 
-    def split(self) -> dict[str, list[tuple[str, ShardEntry]]]:
+    def split(self) -> tuple[dict[str, list[tuple[str, ShardEntry]]], StageResult]:
         """The files of each set, split into buckets, with their entries: an output of its own that is staged."""
         groups = [(found.url, group) for found in self.sets for group in group_parts(found.parts, BUCKET_HITS)]
         folder = OutputFolder(fs.join(self.output.folder, STAGING, _SPLIT), "hits in buckets")
@@ -101,11 +105,11 @@ class _Run:
             suffix=SUFFIX,
             describe=lambda group: group[0].place + (f" and {len(group) - 1} more" if len(group) > 1 else ""),
         )
-        entries = run_stage(stage, folder, writer, self.lock, meter).entries
+        result = run_stage(stage, folder, writer, self.lock, meter)
         files: dict[str, list[tuple[str, ShardEntry]]] = {}
-        for (url, _), entry in zip(groups, entries, strict=True):
+        for (url, _), entry in zip(groups, result.entries, strict=True):
             files.setdefault(url, []).append((writer.part_url(entry.name), entry))
-        return files
+        return files, result
 
     def fuse(self, staged: Mapping[str, list[tuple[str, ShardEntry]]], writer: Writer) -> StageResult:
         """The parts of the result."""

@@ -17,9 +17,11 @@ from st_ray.runtime.cross_encoding.steps import ScorerLoader
 from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
+from st_ray.runtime.report.page import PAGE, laps_with, write_report
 from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates
 from st_ray.runtime.rerank.config import RerankConfig
 from st_ray.runtime.rerank.steps import RankHits, ReadPairs, ReadSomePairs
+from st_ray.runtime.rerank.summary import rerank_facts
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
@@ -49,7 +51,7 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
             failed (the others stay committed).
     """
     laps = Laps()
-    output = OutputFolder(config.output, KIND, beside=(TEXTS,))
+    output = OutputFolder(config.output, KIND, beside=(TEXTS, PAGE))
     output.check_usable()
     _check_places(config)
     model = _model(config, loader)
@@ -98,8 +100,10 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
                 "rerank_seconds": round(result.seconds, 3),
             },
         )
+        done = JobResult(manifest, output.folder)
+        write_report(config, done, rerank_facts(done), laps_with(laps.seconds, result), [result])
         output.finish(manifest)
-    return JobResult(manifest, output.folder)
+    return done
 
 
 def _model(config: RerankConfig, loader: ScorerLoader | None) -> ModelFacts[ScorerLoader]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
@@ -15,10 +15,12 @@ from st_ray.runtime.cross_encoding.stage import Scoring, least_correlation
 from st_ray.runtime.cross_encoding.steps import ScorerLoader
 from st_ray.runtime.data_scoring import LISTS_OF_A_SHARD, PAIRS_OF_A_SHARD, DataScoring
 from st_ray.runtime.meter import Meter
+from st_ray.runtime.report.page import PAGE, write_report
 from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.score_pairs.config import ScorePairsConfig
 from st_ray.runtime.score_pairs.rows import ID, SCORE, SCORES, WHY_ONE_LABEL, TextSource, make_part
+from st_ray.runtime.score_pairs.summary import score_pairs_facts
 from st_ray.runtime.stage import Stage
 from st_ray.runtime.training.layout import ExampleFlags, Layout, find_layout, find_texts
 from st_ray.store.manifest import ShardEntry
@@ -44,8 +46,12 @@ def score_pairs(
         StRayError: bad data, model, output or resources, before any model is loaded; ShardError if some shards failed
             (the others stay committed).
     """
+
+    def report(done: JobResult, laps: Mapping[str, float]) -> None:
+        write_report(config, done, score_pairs_facts(done), laps, done.stages)
+
     with ExitStack() as stack:
-        return RowScoring(config, loader).run(session or stack)
+        return RowScoring(config, loader).run(session or stack, report)
 
 
 class RowScoring(DataScoring[ScorerLoader]):
@@ -69,7 +75,9 @@ class RowScoring(DataScoring[ScorerLoader]):
         self._flags, self._layout = config, layout
         kind: Literal["text", "texts"] = "texts" if layout.format == "lists" else "text"
         spec = config.spec_of(layout.query, *(ValueColumn(name, kind) for name in layout.documents))
-        super().__init__(config, OutputFolder(config.output, KIND), model, spec, _rows_of_a_shard(layout))
+        super().__init__(
+            config, OutputFolder(config.output, KIND, beside=(PAGE,)), model, spec, _rows_of_a_shard(layout)
+        )
 
     def _stage(self, corpus: Corpus, compute: Compute, actors: ActorPlan, meter: Meter) -> Stage:
         source = TextSource(corpus.spec, self._flags.on_bad_row)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from st_ray.core.summary import computed, render_summary, scored_lines
+from st_ray.core.summary import computed, job_summary, scored_lines
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 from st_ray.store.output import REJECTS
 
 
 def score_pairs_summary(result: JobResult) -> str:
     """Counts, rates, and where things lie."""
+    lines = score_pairs_facts(result) | {"report": f"{result.folder}/{PAGE}"}
+    return job_summary("score_pairs", lines, already=result.already_complete)
+
+
+def score_pairs_facts(result: JobResult) -> dict[str, str]:
+    """What was scored and, unless that was before, how."""
     manifest, about, run = result.manifest, result.manifest.about, result.manifest.run
     columns = about["columns"]
     again = about["pairs"] - about["distinct_pairs"]
@@ -30,6 +37,4 @@ def score_pairs_summary(result: JobResult) -> str:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())
         lines["rows left out"] = f"{sum(manifest.dropped.values()):,}, in {result.folder}/{REJECTS}: {reasons}"
     lines["result"] = f"{result.folder}/data, as jobs.train_cross_encoder takes it"
-    if result.already_complete:
-        return render_summary("score_pairs: complete already, nothing to do", lines)
-    return render_summary("score_pairs: complete", lines | scored_lines("scored", run))
+    return lines if result.already_complete else lines | scored_lines("scored", run)

@@ -11,12 +11,14 @@ from st_ray.core.errors import StRayError
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
+from st_ray.runtime.report.page import PAGE, laps_with, write_report
 from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.answer import WITHOUT_HITS, Answer
 from st_ray.runtime.search.base import QUERIES, TERMS, Ready, SearchKind
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.pool import SearchPool, start_pool
+from st_ray.runtime.search.summary import search_facts
 from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.store import fs
@@ -44,7 +46,7 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
             ShardError if some shards failed (the others stay committed).
     """
     laps = Laps()
-    output = OutputFolder(config.output, KIND, beside=(QUERIES, TERMS))
+    output = OutputFolder(config.output, KIND, beside=(QUERIES, TERMS, PAGE))
     output.check_usable()
     with ExitStack() as stack:
         session = session or stack
@@ -81,8 +83,10 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
             about=run.about(result.entries),
             run=_figures(result, plan, len(pool.actors), laps.seconds),
         )
+        done = JobResult(manifest, output.folder)
+        write_report(config, done, search_facts(done), laps_with(laps.seconds, result), [result])
         output.finish(manifest)
-    return JobResult(manifest, output.folder)
+    return done
 
 
 def _open(config: SearchConfig, loader: EncoderLoader | None, session: ExitStack) -> SearchKind:

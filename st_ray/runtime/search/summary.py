@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from st_ray.core.summary import actors_line, human_seconds, render_summary, start_up_line
+from st_ray.core.summary import actors_line, human_seconds, job_summary, start_up_line
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.base import TERMS
 from st_ray.store.output import REJECTS
@@ -10,6 +11,12 @@ from st_ray.store.output import REJECTS
 
 def search_summary(result: JobResult) -> str:
     """Counts, rates, and where things lie."""
+    lines = search_facts(result) | {"report": f"{result.folder}/{PAGE}"}
+    return job_summary("search", lines, already=result.already_complete)
+
+
+def search_facts(result: JobResult) -> dict[str, str]:
+    """What was found and, unless that was before, how."""
     manifest, run, about = result.manifest, result.manifest.run, result.manifest.about
     lineage = manifest.lineage
     lines = {
@@ -28,13 +35,12 @@ def search_summary(result: JobResult) -> str:
     if lineage.get("parameter"):
         lines["search"] = f"{about['factory']}, {about['parameter_name']} {lineage['parameter']}"
     if result.already_complete:
-        return render_summary("search: complete already, nothing to do", lines)
+        return lines
     if run["shards_done_before"]:
         lines["resumed"] = f"{run['shards_done_before']:,} shards were committed by an earlier run"
-    lines |= {
+    return lines | {
         "this run": f"{run['queries']:,} queries in {human_seconds(run['seconds'])}",
         "start-up": start_up_line(run["start_up_seconds"]),
         "rate": f"{run['queries'] / max(run['search_seconds'], 1e-9):,.0f} queries/s",
         "actors": actors_line(run),
     }
-    return render_summary("search: complete", lines)

@@ -19,6 +19,7 @@ from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.metrics import StageMetrics
 from st_ray.runtime.model_output import TRAINING, ModelOutput
 from st_ray.runtime.progress import Progress
+from st_ray.runtime.report.page import run_sections
 from st_ray.runtime.resources import cluster_can_grow, cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context, raise_if_stopped
@@ -96,8 +97,9 @@ def train_model(config: TrainConfig, session: ExitStack | None = None) -> JobRes
         laps.end("training")
         lock.require_held(output.folder)
         about = run.about(found)
-        write_report(config, output.folder, about, [Record.from_json(record) for record in found["history"]])
-        write_card(config, base, output.folder, about, {**run.lineage, **run.inputs})
+        lineage, history = {**run.lineage, **run.inputs}, [Record.from_json(record) for record in found["history"]]
+        write_report(config, output.folder, about, history, run_sections(config, lineage, laps.seconds))
+        write_card(config, base, output.folder, about, lineage)
         laps.end("report")
         figures = {**run.figures(found), "seconds_of": laps.seconds, "seconds": round(sum(laps.seconds.values()), 3)}
         output.finish(manifest := Manifest(MODEL, run.lineage, (), about, figures))

@@ -11,7 +11,7 @@ OUTPUT/staging                while it is trained: examples and checkpoints
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -32,9 +32,11 @@ EVENTS = "events"
 HISTORY = "history.jsonl"
 
 
-def write_report(config: TrainConfig, folder: str, about: Mapping[str, Any], history: list[Record]) -> None:
-    """Write the report page."""
-    page = training_page(config, about, history)
+def write_report(
+    config: TrainConfig, folder: str, about: Mapping[str, Any], history: list[Record], of_run: Iterable[Section]
+) -> None:
+    """Write the report page; the sections `of_run` come last."""
+    page = training_page(config, about, history, of_run)
     fs.write_atomic(fs.join(folder, TRAINING, REPORT), page)
 
 
@@ -77,8 +79,10 @@ def installed() -> dict[str, str]:
     return {name: version(name) for name in ("st-ray", "torch", "transformers", "ray")}
 
 
-def training_page(config: TrainConfig, about: Mapping[str, Any], history: list[Record]) -> bytes:
-    """The report: what was trained on what, and the curves."""
+def training_page(
+    config: TrainConfig, about: Mapping[str, Any], history: list[Record], of_run: Iterable[Section]
+) -> bytes:
+    """The report: what was trained on what, the curves, and the sections `of_run`."""
     best = about["best"]
     facts = {
         "base model": config.base_model,
@@ -96,7 +100,7 @@ def training_page(config: TrainConfig, about: Mapping[str, Any], history: list[R
         facts["kept"] = f"the model of {at}: {measured}, on {about['eval_examples']:,} examples"
     if about["dropped"]:
         facts["left out"] = "; ".join(f"{count:,} rows: {reason}" for reason, count in about["dropped"].items())
-    return report_page(about["name"] or "Training", facts, _sections(about, history))
+    return report_page(about["name"] or "Training", facts, [*_sections(about, history), *of_run])
 
 
 def _sections(about: Mapping[str, Any], history: list[Record]) -> list[Section]:

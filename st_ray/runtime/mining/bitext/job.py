@@ -14,11 +14,12 @@ from st_ray.runtime.begin import begun, finished_before
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.mining.bitext.config import MineBitextConfig
-from st_ray.runtime.mining.bitext.report import PAGE, Outline, bitext_page, outline_of
+from st_ray.runtime.mining.bitext.report import Outline, bitext_page, outline_of
 from st_ray.runtime.mining.bitext.staging import SUFFIX
 from st_ray.runtime.mining.bitext.steps import ChoosePairs, FindNearest, WritePairs
 from st_ray.runtime.mining.check import check_rows, row_ranges
 from st_ray.runtime.pipeline import result_of
+from st_ray.runtime.report.page import PAGE, run_sections
 from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.pool import SearchPool, start_pool
@@ -75,7 +76,9 @@ def mine_bitext(config: MineBitextConfig, session: ExitStack | None = None) -> J
         outline = run.outline(chosen)
         about = _about(config, source, target, chosen.figures, outline)
         lock.require_held(output.folder)
-        fs.write_atomic(fs.join(output.folder, PAGE), bitext_page(about, lineage, outline))
+        stages = [forward.result, backward.result, chosen.result, written]
+        of_run = run_sections(config, lineage, laps.seconds, stages)
+        fs.write_atomic(fs.join(output.folder, PAGE), bitext_page(about, lineage, outline, of_run))
         laps.end("report")
         figures = _figures({_FORWARD: forward, _BACKWARD: backward}, written, laps.seconds)
         manifest = Manifest(KIND, lineage, written.entries, about, figures)

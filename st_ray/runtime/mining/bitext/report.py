@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from st_ray.core.page import Section, report_page
 from st_ray.runtime.mining.bitext.staging import read_margins, read_pairs
 from st_ray.scoring.vectors import StoredVectors
 
-PAGE = "report.html"
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 """Of the quantiles of the margin."""
 _BINS = 60
@@ -101,8 +100,10 @@ def _on_one_line(text: str) -> str:
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
-def bitext_page(about: Mapping[str, Any], lineage: Mapping[str, Any], outline: Outline) -> bytes:
-    """The report as a page of HTML."""
+def bitext_page(
+    about: Mapping[str, Any], lineage: Mapping[str, Any], outline: Outline, of_run: Iterable[Section]
+) -> bytes:
+    """The report as a page of HTML; the sections `of_run` come last."""
     threshold, kept = lineage["threshold"], about["pairs"]
     facts = {
         "source": f"{about['source']}, {about['source_rows']:,} rows",
@@ -114,12 +115,12 @@ def bitext_page(about: Mapping[str, Any], lineage: Mapping[str, Any], outline: O
         + (f"; threshold {threshold:g} leaves out {about['below_threshold']:,}" if threshold is not None else ""),
     }
     if not outline.examples:
-        return report_page("Bitext", facts, [Section("No pairs")])
+        return report_page("Bitext", facts, [Section("No pairs"), *of_run])
     sections = [Section("Margins", _READ[lineage["margin"]], picture=margin_histogram(outline, threshold))]
     if kept:
         sections.append(Section("Thresholds", "What a threshold keeps of these pairs.", _thresholds(outline, kept)))
     sections += [Section(name, rows=[_HEAD, *rows]) for name, rows in outline.examples.items()]
-    return report_page("Bitext", facts, sections)
+    return report_page("Bitext", facts, [*sections, *of_run])
 
 
 def _thresholds(outline: Outline, kept: int) -> list[tuple[str, ...]]:

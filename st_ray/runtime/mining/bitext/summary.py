@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from st_ray.core.summary import actors_line, human_seconds, render_summary
-from st_ray.runtime.mining.bitext.report import PAGE
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 
 

@@ -20,9 +20,10 @@ from st_ray.runtime.mining.communities.config import DetectCommunitiesConfig
 from st_ray.runtime.mining.communities.count import CountPair, Pair, cut_pairs, finish_counts, tally
 from st_ray.runtime.mining.communities.group import Group, decided, noted
 from st_ray.runtime.mining.communities.holders import start_holders, units
-from st_ray.runtime.mining.communities.page import PAGE, report
+from st_ray.runtime.mining.communities.page import report
 from st_ray.runtime.mining.communities.parts import PART_ROWS, WritePart, order, part_count
 from st_ray.runtime.progress import Progress, Snapshot, progress_line
+from st_ray.runtime.report.page import PAGE, run_sections
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_can_grow, cluster_nodes, keep_bytes, plan_actors
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.shuffle import spread
@@ -76,7 +77,8 @@ def detect_communities(config: DetectCommunitiesConfig, session: ExitStack | Non
         facts, written = run.write(grouped, writer)
         laps.end("write")
         about = _about(config, store, grouped, facts)
-        page = report(config, store, about, facts["samples"])
+        of_run = run_sections(config, lineage, laps.seconds, [counted, written])
+        page = report(config, store, about, facts["samples"], of_run)
         fs.write_atomic(fs.join(output.folder, PAGE), page)
         laps.end("report")
         figures = {

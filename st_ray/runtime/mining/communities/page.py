@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from st_ray.core.page import Section, report_page
 from st_ray.runtime.mining.communities.config import DetectCommunitiesConfig
 from st_ray.scoring.vectors import StoredVectors
 
-PAGE = "report.html"
 _LONGEST = 160
 """Characters of a text that are shown."""
 _MANY = 100
@@ -24,12 +23,14 @@ def report(
     store: StoredVectors,
     about: Mapping[str, Any],
     samples: Sequence[Mapping[str, Any]],
+    of_run: Iterable[Section],
 ) -> bytes:
     """The page; rows are shown by their texts where the store keeps them, and by their ids.
 
     Args:
         about: of the manifest.
         samples: of the largest communities, in order: size, and members by rank, row and score.
+        of_run: sections that come last.
     """
     facts = {
         "embeddings": f"{store.folder}, {store.rows:,} rows",
@@ -40,9 +41,10 @@ def report(
         "largest": f"{about['largest']:,} rows; the median is {about['median']:,g}, the smallest {about['smallest']:,}",
     }
     if not samples:
-        return report_page("Communities", facts, [Section("None found", "A lower threshold or a smaller size may do.")])
+        none = Section("None found", "A lower threshold or a smaller size may do.")
+        return report_page("Communities", facts, [none, *of_run])
     shown = _texts(store, [member["row"] for sample in samples for member in sample["members"]])
-    sections = [_sizes(about["sizes"], about["rows_in_communities"]), *_largest(samples, iter(shown))]
+    sections = [_sizes(about["sizes"], about["rows_in_communities"]), *_largest(samples, iter(shown)), *of_run]
     return report_page("Communities", facts, sections)
 
 

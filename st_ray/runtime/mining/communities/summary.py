@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from st_ray.core.summary import human_seconds, render_summary
-from st_ray.runtime.mining.communities.page import PAGE, percent
+from st_ray.runtime.mining.communities.page import percent
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 
 

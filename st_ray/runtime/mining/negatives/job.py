@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from st_ray.core.errors import StRayError
+from st_ray.core.page import Section
 from st_ray.mining.filters import Dropped
 from st_ray.mining.formats import Layout
 from st_ray.mining.negative_statistics import Report
@@ -23,11 +24,12 @@ from st_ray.runtime.mining.negatives.config import MineHardNegativesConfig
 from st_ray.runtime.mining.negatives.distribution import distributions
 from st_ray.runtime.mining.negatives.inputs import TextRequest
 from st_ray.runtime.mining.negatives.inputs import text_request as pair_request
-from st_ray.runtime.mining.negatives.report import PAGE, negatives_page, report_to_json
+from st_ray.runtime.mining.negatives.report import negatives_page, report_to_json
 from st_ray.runtime.mining.negatives.rescoring import Rescoring
 from st_ray.runtime.mining.negatives.steps import one_step
 from st_ray.runtime.mining.negatives.work import TEXTS, Work
 from st_ray.runtime.mining.negatives.write import WriteTable
+from st_ray.runtime.report.page import PAGE, run_sections
 from st_ray.runtime.rerank.candidates import CandidateRequest, CandidateShard, prepare_candidates
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.stage import StageResult, run_stage
@@ -101,11 +103,12 @@ def mine_hard_negatives(
         run = _Run(config, mineable, layout, output, lock)
         chosen = run.choose()
         laps.end("choose")
-        shards = run.texts(chosen)
+        shards = run.texts(chosen.entries)
         laps.end("texts of the result")
         written = run.write(shards, writer)
         laps.end("write")
-        page, about = run.report(chosen, written)
+        of_run = run_sections(config, {**lineage, **mineable.digests}, laps.seconds, [chosen, written])
+        page, about = run.report(chosen.entries, written, of_run)
         lock.require_held(output.folder)
         fs.write_atomic(fs.join(output.folder, PAGE), page)
         laps.end("report")
@@ -130,7 +133,7 @@ class _Run:
     output: OutputFolder
     lock: OutputLock
 
-    def choose(self) -> tuple[ShardEntry, ...]:
+    def choose(self) -> StageResult:
         """The chosen pairs: a folder of hits that is staged."""
         mineable, output = self.mineable, OutputFolder(self._chosen, HITS)
         lineage = {"inputs": mineable.digests, **_lineage(self.config)}
@@ -148,7 +151,7 @@ class _Run:
         )
         result = run_stage(stage, output, output.begin(lineage), self.lock, meter)
         output.finish(Manifest(HITS, lineage, result.entries))
-        return result.entries
+        return result
 
     def texts(self, chosen: Sequence[ShardEntry]) -> tuple[CandidateShard, ...]:
         """The chosen pairs in shards with their texts, which are staged as those of candidates to be reranked are."""
@@ -174,8 +177,10 @@ class _Run:
         )
         return run_stage(stage, self.output, writer, self.lock, meter)
 
-    def report(self, chosen: Sequence[ShardEntry], written: StageResult) -> tuple[bytes, dict[str, Any]]:
-        """The page, and what a reader of the result wants to know."""
+    def report(
+        self, chosen: Sequence[ShardEntry], written: StageResult, of_run: Iterable[Section]
+    ) -> tuple[bytes, dict[str, Any]]:
+        """The page, with the sections `of_run` at its end, and what a reader of the result wants to know."""
         config, mineable = self.config, self.mineable
         scores = distributions(self._chosen, chosen, config.output_format, config.num_negatives)
         figures = [entry.figures for entry in chosen]
@@ -199,7 +204,7 @@ class _Run:
             **totals,
             "report": report_to_json(report),
         }
-        return negatives_page(about, _lineage(config), report, scores, self._examples(written)), about
+        return negatives_page(about, _lineage(config), report, scores, self._examples(written), of_run), about
 
     def _examples(self, written: StageResult) -> pa.Table:
         """Some rows of the result."""

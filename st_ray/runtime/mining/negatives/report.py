@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,6 @@ from st_ray.mining.filters import Dropped
 from st_ray.mining.negative_statistics import Report, Statistics
 from st_ray.runtime.mining.negatives.distribution import SERIES, Distributions
 
-PAGE = "report.html"
 _LONGEST = 160
 """Characters of a cell that are shown."""
 _NAMES = {"count": "count", "mean": "mean", "std": "std", "least": "min", "quarter": "25%", "half": "50%"}
@@ -42,9 +41,14 @@ def _defined(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def negatives_page(
-    about: Mapping[str, Any], lineage: Mapping[str, Any], report: Report, scores: Distributions, examples: pa.Table
+    about: Mapping[str, Any],
+    lineage: Mapping[str, Any],
+    report: Report,
+    scores: Distributions,
+    examples: pa.Table,
+    of_run: Iterable[Section],
 ) -> bytes:
-    """The report as a page of HTML."""
+    """The report as a page of HTML; the sections `of_run` come last."""
     facts = {
         "model": about["model"],
         **({"cross-encoder": about["cross_encoder"]} if about["cross_encoder"] else {}),
@@ -66,7 +70,7 @@ def negatives_page(
     if report.dropped:
         sections.append(Section("Filters", "Each counts what those above it have left.", _drops(report)))
     sections.append(Section("Rows", rows=_rows(examples)) if len(examples) else Section("Rows", "There are none."))
-    return report_page("Hard negatives", facts, sections)
+    return report_page("Hard negatives", facts, [*sections, *of_run])
 
 
 _READ = (

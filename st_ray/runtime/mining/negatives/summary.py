@@ -6,7 +6,8 @@ from typing import Any
 
 from st_ray.core.summary import human_seconds, render_summary
 from st_ray.mining.negative_statistics import render
-from st_ray.runtime.mining.negatives.report import PAGE, report_of_json
+from st_ray.runtime.mining.negatives.report import report_of_json
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 
 

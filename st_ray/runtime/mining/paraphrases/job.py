@@ -20,6 +20,7 @@ from st_ray.runtime.mining.paraphrases.staged import Slices
 from st_ray.runtime.mining.paraphrases.stages import Mining
 from st_ray.runtime.mining.paraphrases.write import PART_PAIRS, Survey, count_found, survey
 from st_ray.runtime.pipeline import result_of
+from st_ray.runtime.report.page import PAGE, run_sections
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.target import Target
 from st_ray.runtime.session import data_context
@@ -32,7 +33,6 @@ from st_ray.store.pairs import KIND
 
 EMBEDDINGS = "embeddings"
 """Folder within the output that texts are encoded into: an output of its own."""
-PAGE = "report.html"
 
 
 def mine_paraphrases(
@@ -97,11 +97,12 @@ def mine_paraphrases(
             run={
                 "seconds_of": laps.seconds,
                 "seconds": round(sum(laps.seconds.values()), 3),
-                "shards_done_before": mining.done,
+                "shards_done_before": {name: one.done_before for name, one in mining.results.items()},
             },
         )
         lock.require_held(output.folder)
-        fs.write_atomic(fs.join(output.folder, PAGE), report(output.folder, manifest, seen))
+        of_run = run_sections(config, lineage, laps.seconds, list(mining.results.values()))
+        fs.write_atomic(fs.join(output.folder, PAGE), report(output.folder, manifest, seen, of_run))
         output.finish(manifest)
     return JobResult(manifest, output.folder)
 

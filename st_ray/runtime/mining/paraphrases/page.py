@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ _LONGEST = 240
 """Characters of a text."""
 
 
-def report(folder: str, manifest: Manifest, seen: Survey) -> bytes:
-    """The page. Raises InputError where a part cannot be read."""
+def report(folder: str, manifest: Manifest, seen: Survey, of_run: Iterable[Section]) -> bytes:
+    """The page; the sections `of_run` come last. Raises InputError where a part cannot be read."""
     about = manifest.about
     recall = about["recall"]
     by_index = f"by {about['factory']}, {about['index']}"
@@ -35,7 +35,8 @@ def report(folder: str, manifest: Manifest, seen: Survey) -> bytes:
         facts["recall"] = f"{recall['recall']:.4f}: {recall['found']:,} of {recall['pairs']:,} pairs"
     if about["min_score"] is not None:
         facts["least score"] = f"{about['min_score']:g}"
-    return report_page("Paraphrases", facts, list(_sections(folder, manifest, seen)) if manifest.rows else [])
+    found = _sections(folder, manifest, seen) if manifest.rows else ()
+    return report_page("Paraphrases", facts, [*found, *of_run])
 
 
 def _sections(folder: str, manifest: Manifest, seen: Survey) -> Iterator[Section]:

@@ -71,7 +71,7 @@ class Mining:
 
     Attributes:
         laps: is told how long stages took.
-        done: of each stage that ran, how many shards an earlier run had done, by name.
+        results: of each stage that ran, by name.
     """
 
     config: MineParaphrasesConfig
@@ -80,7 +80,7 @@ class Mining:
     output: OutputFolder
     lock: OutputLock
     laps: Laps
-    done: dict[str, int]
+    results: dict[str, StageResult]
 
     def compared(self) -> Slices:
         """The best pairs of all, by comparing all rows with all others."""
@@ -131,7 +131,7 @@ class Mining:
             noun="pairs",
         )
         result = run_stage(stage, self.output, writer, self.lock, meter)
-        self.done["write"] = result.done_before
+        self.results["write"] = result
         self.laps.end("write")
         return result
 
@@ -284,7 +284,7 @@ class Mining:
         self, name: str, stage: Stage, folder: OutputFolder, writer: Writer, meter: Meter
     ) -> tuple[ShardEntry, ...]:
         result = run_stage(stage, folder, writer, self.lock, meter)
-        self.done[name] = result.done_before
+        self.results[name] = result
         self.laps.end(stage.label)
         return result.entries
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from st_ray.core.summary import human_seconds, render_summary
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 
 
@@ -21,7 +22,7 @@ def mine_paraphrases_summary(result: JobResult) -> str:
         parameter = f", parameter {about['parameter']}" if about["parameter"] else ""
         lines["index"] = f"{about['index']}, {about['factory']}{parameter}"
         lines["recall"] = _recall(about["recall"])
-    lines["report"] = f"{result.folder}/report.html"
+    lines["report"] = f"{result.folder}/{PAGE}"
     if result.already_complete:
         return render_summary("mine_paraphrases: complete already, nothing to do", lines)
     done_before = {name: count for name, count in run["shards_done_before"].items() if count}
