@@ -152,7 +152,7 @@ def test_shards_are_spread_and_the_slowest_named() -> None:
         ("most", "10", "7.0\u00a0MiB", "8.50\u00a0s"),
     ]
     slowest = found["Work of a shard"].rows
-    assert slowest[1] == ("part-00008.parquet", "10", "8.5", "encode")
+    assert slowest[1] == ("part-00008.parquet", "10", "8.50\u00a0s", "encode")
     assert len(slowest) == 6
     assert "Rows of a shard" not in found  # all are alike
     assert b">0.50 s<" in found["Work of a shard"].picture

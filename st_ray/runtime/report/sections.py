@@ -15,6 +15,7 @@ from st_ray.runtime.report.runs import Run, runs_of
 
 if TYPE_CHECKING:
     from st_ray.runtime.stage import StageResult
+    from st_ray.store.manifest import ShardEntry
 
 _RUNS = 8
 """That are shown, the latest ones."""
@@ -103,22 +104,21 @@ def _steps(stages: Sequence[StageResult]) -> Iterator[Section]:
 
 def _padding(stages: Sequence[StageResult]) -> Iterator[Section]:
     """How much of what a model computed was padding."""
-    found = [
-        (entry.figures["tokens"], entry.figures["places"], entry.name)
-        for stage in stages
-        for entry in (commit.entry for commit in stage.commits)
-        if entry.figures.get("places")
-    ]
-    tokens, places = (sum(column) for column in ([one[0] for one in found], [one[1] for one in found]))
-    if not places:
+    entries = [commit.entry for stage in stages for commit in stage.commits if commit.entry.figures.get("places")]
+    if not entries:
         return
+    tokens, places = (sum(entry.figures[name] for entry in entries) for name in ("tokens", "places"))
     padding = max(0.0, places - tokens)
-    waste, name = max((1 - tokens / places, name) for tokens, places, name in found)
+    worst = max(entries, key=_waste)
     text = f"{padding / places:.1%} of what the model computed was padding, which makes texts of a batch equally long"
-    text += f"; of a shard up to {max(0.0, waste):.1%} ({name})." if len(found) > 1 else "."
+    text += f"; of a shard up to {_waste(worst):.1%} ({worst.name})." if len(entries) > 1 else "."
     bars = [("tokens", tokens), ("padding", padding)]
     picture = bar_chart([(name, count, f"{count:,.0f}, {count / places:.1%}") for name, count in bars])
     yield Section("Padding", text, picture=picture)
+
+
+def _waste(entry: ShardEntry) -> float:
+    return max(0.0, 1 - entry.figures["tokens"] / entry.figures["places"])
 
 
 def _shards(stage: StageResult, several: str) -> Iterator[Section]:
@@ -143,11 +143,12 @@ def _shards(stage: StageResult, several: str) -> Iterator[Section]:
 
 
 def _slowest(stage: StageResult, work: Sequence[float]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("slowest", stage.noun, "seconds", "most of it")]
+    rows: list[tuple[str, ...]] = [("slowest", stage.noun, "work", "most of it")]
     for number in np.argsort(work)[: -_SLOWEST - 1 : -1].tolist():
         commit = stage.commits[number]
         step = max(commit.took.items(), key=lambda item: item[1], default=("",))[0]
-        rows.append((commit.entry.name, f"{stage.sizes[number]:,}", f"{work[number]:,.3g}", step))
+        took = _unbroken(seconds_text(work[number]))
+        rows.append((commit.entry.name, f"{stage.sizes[number]:,}", took, step))
     return rows
 
 

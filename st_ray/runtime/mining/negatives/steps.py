@@ -22,6 +22,11 @@ class _Counted:
     make: Callable[[Any], Part]
     meter: MeterClient | None
 
+    @property
+    def __name__(self) -> str:
+        """What the step is called where times are told."""
+        return type(self.make).__name__
+
     def __call__(self, row: Row) -> Part:
         task, rows = task_of(row)
         part = self.make(task)
