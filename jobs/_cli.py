@@ -24,6 +24,7 @@ import yaml
 from st_ray.core.errors import ConfigError, StRayError
 from st_ray.runtime.config import Names
 from st_ray.runtime.log import Log, current_log, logging_as
+from st_ray.runtime.report.command import job_of
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import stop_on_signals
 from st_ray.store import fs
@@ -58,7 +59,7 @@ def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Seque
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    log = Log(_job_name(config_type), as_json=_asks_for_json(arguments))
+    log = Log(job_of(config_type), as_json=_asks_for_json(arguments))
     try:
         config = _parse_or_tell(config_type, arguments, log)
         log = Log(log.job, _last_name(config), getattr(config, "log_format", "text") == "json")
@@ -103,11 +104,6 @@ def tell_result(result: JobResult, summary: str) -> str:
 def tell_summary(event: str, summary: str, **figures: Any) -> None:
     """Print a summary, as JSON its title and the figures."""
     current_log().tell(event, summary, summary=True, message=summary.partition("\n")[0], **figures)
-
-
-def _job_name(config_type: type) -> str:
-    """`BuildIndexConfig` -> `build_index`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", config_type.__name__.removesuffix("Config")).lower()
 
 
 def _last_name(config: Any) -> str:

@@ -10,14 +10,14 @@ from typing import Any
 from st_ray.runtime.config import Names
 
 
-def job_of(config: Any) -> str:
-    """The module of `jobs` that has this config: `EvaluateSimilarityConfig` -> `evaluate_similarity`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(config).__name__.removesuffix("Config")).lower()
+def job_of(config_type: type) -> str:
+    """The module of `jobs` that has these flags: `EvaluateSimilarityConfig` -> `evaluate_similarity`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", config_type.__name__.removesuffix("Config")).lower()
 
 
 def command_of(config: Any) -> str:
     """What is typed in a shell to get this config: flags that it cannot do without, and those that differ."""
-    words = ["python", "-m", f"jobs.{job_of(config)}"]
+    words = ["python", "-m", f"jobs.{job_of(type(config))}"]
     for field in sorted(dataclasses.fields(config), key=lambda field: field.default is not dataclasses.MISSING):
         value = getattr(config, field.name)
         if value != field.default:

@@ -46,7 +46,7 @@ def write_report(
         facts: at the top.
         own: sections that come first.
     """
-    title = job_of(config).replace("_", " ").capitalize()
+    title = job_of(type(config)).replace("_", " ").capitalize()
     sections = [*own, *run_sections(config, done.manifest.lineage, laps, stages)]
     fs.write_atomic(fs.join(done.folder, PAGE), report_page(title, facts, sections))
 
