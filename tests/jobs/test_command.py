@@ -19,7 +19,7 @@ from st_ray.runtime.config import Names
 from st_ray.runtime.report.command import command_of, job_of
 from tests.conftest import ROOT
 
-JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if path.stem[0] != "_")
+JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if path.stem[0] != "_" and path.stem != "status")
 NEEDED: dict[str, dict[str, Any]] = {
     "evaluate_cross_encoder": {"data": ("d",), "cross_encoder": "c", "text_columns": Names("ab")},
     "evaluate_similarity": {"data": ("d",), "text_columns": Names("ab")},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from st_ray.core.page import Section, report_page
 from st_ray.runtime.compare_stores.told import moved_line, overlap_line, switch_line, texts_line
 
 
-def drift_page(about: Mapping[str, Any]) -> bytes:
-    """The page, by what the manifest says."""
+def drift_page(about: Mapping[str, Any], of_run: Iterable[Section]) -> bytes:
+    """The page, by what the manifest says; the sections `of_run` come last."""
     facts = {
         "old": f"{about['old']}, {about['old_rows']:,} rows",
         "new": f"{about['new']}, {about['new_rows']:,} rows",
@@ -22,7 +22,7 @@ def drift_page(about: Mapping[str, Any]) -> bytes:
         "neighbours": overlap_line(about),
         "to switch": switch_line(about),
     }
-    return report_page("Drift", facts, list(_sections(about)))
+    return report_page("Drift", facts, [*_sections(about), *of_run])
 
 
 def _sections(about: Mapping[str, Any]) -> Iterator[Section]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from st_ray.core.summary import human_seconds, render_summary
-from st_ray.runtime.compare_stores.job import PAGE, REPORT
+from st_ray.runtime.compare_stores.job import REPORT
 from st_ray.runtime.compare_stores.told import moved_line, overlap_line, switch_line, texts_line
+from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 
 
