@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import inspect
 import io
 import itertools
@@ -28,6 +29,7 @@ from st_ray.runtime.report.command import job_of
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import stop_on_signals
 from st_ray.store import fs
+from st_ray.store.versions import at_version, read_pointer
 
 Config = TypeVar("Config")
 
@@ -61,7 +63,7 @@ def run_job(config_type: type[Config], job: Callable[[Config], str], argv: Seque
     debug = "--debug" in arguments
     log = Log(job_of(config_type), as_json=_asks_for_json(arguments))
     try:
-        config = _parse_or_tell(config_type, arguments, log)
+        config = pin_versions(_parse_or_tell(config_type, arguments, log))
         log = Log(log.job, _last_name(config), getattr(config, "log_format", "text") == "json")
         with logging_as(log), stop_on_signals():
             place = job(config)
@@ -141,6 +143,25 @@ def parse(config_type: type[Config], arguments: Sequence[str]) -> Config:
             prog=f"python -m {_module_name()}",
             description=_description(config_type),
         )
+
+
+def pin_versions(config: Config) -> Config:
+    """The config with folders such as ROOT/latest/embeddings replaced by those of the version that is the latest now.
+
+    That is looked up once for all flags, so that a job reads one version, and its output names it. Where a job writes
+    is left as it is.
+    """
+    read = functools.cache(read_pointer)
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if field.name == "output":
+            continue
+        if isinstance(value, str):
+            changes[field.name] = at_version(value, read)
+        elif type(value) is tuple:
+            changes[field.name] = tuple(at_version(each, read) if isinstance(each, str) else each for each in value)
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
 def arguments_of_yaml(config_type: type, path: str) -> list[str]:

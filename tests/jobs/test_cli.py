@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 import jobs
-from jobs._cli import parse, run_job, tell_result
+from jobs._cli import parse, pin_versions, run_job, tell_result
 from st_ray.core.errors import ConfigError, InputError
 from st_ray.runtime.config import LogConfig
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.result import JobResult
+from st_ray.runtime.search.config import SearchConfig
 from st_ray.store.manifest import Manifest, ShardEntry
+from st_ray.store.versions import Versions, read_pointer
 
 REQUIRED = ["--input", "a", "b", "--model", "m", "--output", "o"]
 
@@ -207,3 +209,23 @@ def test_every_job_but_the_demo_has_the_flag() -> None:
         assert issubclass(config, LogConfig), config
         # jobs.status makes nothing, so there is no result to tell of.
         assert module.__name__ == "jobs.status" or module.tell_result is tell_result
+
+
+def test_a_job_reads_one_version_however_often_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions, read = Versions(str(tmp_path)), []
+
+    def moving(url: str) -> str | None:
+        """The pointer moves whenever it is read."""
+        read.append(url)
+        versions.publish(f"v-2026112{len(read)}T080906Z")
+        return read_pointer(url)
+
+    monkeypatch.setattr("jobs._cli.read_pointer", moving)
+    latest, other = f"{tmp_path}/latest", f"{tmp_path}/latest.jsonl"
+    arguments = ["--index", f"{latest}/index", "--embeddings", f"{latest}/embeddings", "--output", f"{latest}/hits"]
+    arguments += ["--queries", f"{latest}/embeddings", other, "--text-columns", "a,b"]
+    config = pin_versions(parse(SearchConfig, arguments))
+    one = f"{tmp_path}/v-20261121T080906Z"
+    assert (config.index, config.embeddings) == (f"{one}/index", f"{one}/embeddings")
+    assert config.queries == (f"{one}/embeddings", other)
+    assert (config.output, config.text_columns) == (f"{latest}/hits", ("a", "b"))
