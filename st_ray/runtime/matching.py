@@ -54,6 +54,13 @@ def match_rows(old: OldStore, new: Sequence[NewRows]) -> tuple[int, int]:
     return sum(result_of(count) for (count,) in kept), sum(result_of(pieces[0]) for pieces in found)
 
 
+def count_rows(old: OldStore, new: Sequence[NewRows]) -> tuple[int, int]:
+    """What `match_rows` would return; nothing is written. Raises what that raises."""
+    _, joins = _meetings(old, new)
+    counts = [result_of(count) for (count,) in spread(_count, joins, 1)]
+    return sum(found for found, _ in counts), sum(gone for _, gone in counts)
+
+
 def _meetings(old: OldStore, new: Sequence[NewRows]) -> tuple[list[list[tuple[int, str]]], list[tuple[Any, ...]]]:
     """Groups of new shards by number and name; and for each bucket the groups' numbers and its rows of either side."""
     old_groups = grouped_by_rows(list(enumerate(old.entries)), [entry.rows for entry in old.entries], BUCKET_ROWS)
@@ -80,6 +87,11 @@ def _join(groups: Sequence[Sequence[int]], *pieces: Keyed) -> list[Any]:
     numbers = matches.new[:, 0]
     chosen = [np.isin(numbers, np.array(group, np.int32)) for group in groups]
     return [gone, *(Matches(matches.new[rows], matches.old[rows]) for rows in chosen)]
+
+
+def _count(groups: Sequence[Sequence[int]], *pieces: Keyed) -> list[tuple[int, int]]:
+    gone, *matches = _join(groups, *pieces)
+    return [(sum(len(each.new) for each in matches), gone)]
 
 
 def _keep(folder: str, names: Sequence[tuple[int, str]], *pieces: Matches) -> list[int]:

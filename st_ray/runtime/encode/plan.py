@@ -11,17 +11,20 @@ import ray
 
 from st_ray.models.tokens import TokenizedTexts
 from st_ray.runtime.compute import Compute, actors_for
-from st_ray.runtime.corpus import prepare_corpus
+from st_ray.runtime.corpus import Corpus, prepare_corpus
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model, inspect_model
 from st_ray.runtime.encode.prepare import scan_request
+from st_ray.runtime.encode.reuse import check_same_embeddings, count_matches
 from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.joining import job_session
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import cluster_nodes, parse_actors
-from st_ray.store.embeddings import KIND
-from st_ray.store.output import OutputFolder
+from st_ray.store.embeddings import KIND, open_embeddings
+from st_ray.store.manifest import Manifest
+from st_ray.store.output import OutputFolder, part_name
 from st_ray.store.readers.sample import sample_texts
+from st_ray.store.reuse import OldStore
 
 SAMPLE_TEXTS = 4096
 _PROBE_TOKENS = 32768
@@ -49,6 +52,8 @@ class EncodePlan:
         actors: that the run would have at most.
         threads: compute threads of one actor.
         price_per_hour: of one actor; None if unknown.
+        reused: rows whose embedding is copied from an older store.
+        gone: rows of that store that have no text any more.
     """
 
     rows: int
@@ -61,11 +66,18 @@ class EncodePlan:
     actors: int
     threads: int
     price_per_hour: float | None
+    reused: int = 0
+    gone: int = 0
+
+    @property
+    def encoded(self) -> int:
+        """Rows whose text the model gets."""
+        return self.rows - self.bad_rows - self.reused
 
     @property
     def tokens(self) -> float:
-        """Of the whole corpus, about."""
-        return float(self.lengths.mean()) * (self.rows - self.bad_rows) if len(self.lengths) else 0.0
+        """Of the rows to encode, about."""
+        return float(self.lengths.mean()) * self.encoded if len(self.lengths) else 0.0
 
     @property
     def rate(self) -> float:
@@ -108,9 +120,13 @@ def plan_encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> En
     OutputFolder(config.output, KIND).check_usable()
     model = injected_model(config, loader) if loader else inspect_model(config)
     request = scan_request(config, staging=None)
+    reused = open_embeddings(config.reuse) if config.reuse else None
     with job_session(config):
         corpus = prepare_corpus(request)
-        compute = model.begun_compute(config, None)
+        compute = model.begun_compute(config, reused.lineage if reused else None)
+        if reused is not None and compute is not None:
+            check_same_embeddings(str(config.reuse), reused.lineage, {**model.settings, **compute.settings})
+        counts = _counts(config, corpus, reused) if reused else {}
         here = actors_for(config, compute, len(corpus.shards), model.actor_bytes).fitted(cluster_nodes())
         compute = compute or model.choose_compute(config, gpu=here.gpus > 0, nodes=cluster_nodes())
         encoder = model.loader_for(compute)
@@ -137,7 +153,15 @@ def plan_encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> En
         actors=min(len(corpus.shards), asked[1] if asked else here.maximum),
         threads=here.threads,
         price_per_hour=config.price_per_hour,
+        **counts,
     )
+
+
+def _counts(config: EncodeConfig, corpus: Corpus, reused: Manifest) -> dict[str, int]:
+    """What an older store has of the corpus."""
+    old = OldStore(str(config.reuse), reused.entries, matches="")
+    shards = [(part_name(shard.number, len(corpus.shards)), shard) for shard in corpus.shards]
+    return count_matches(old, shards, corpus.spec, config.on_bad_row)
 
 
 def _probe(

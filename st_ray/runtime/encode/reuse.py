@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.matching import NewRows, match_rows
+from st_ray.runtime.matching import NewRows, count_rows, match_rows
 from st_ray.store.embeddings import text_digests
 from st_ray.store.join import digest_keys
-from st_ray.store.lineage import lineage_differences
+from st_ray.store.lineage import Lineage, lineage_differences
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.readers.read import read_shard
 from st_ray.store.readers.spec import ReadSpec
 from st_ray.store.reuse import OldStore
 
 
-def check_same_embeddings(folder: str, old: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise InputError, naming what differs, unless equal texts have equal embeddings in both.
+def embedding_differences(old: Lineage, now: Lineage) -> list[str]:
+    """What gives equal texts other embeddings than an old store has: a readable line each.
 
     Args:
         old: the old store's lineage.
-        now: model, settings and compute of this run.
+        now: model, settings and (as far as it is known) compute of this run.
     """
-    differences = lineage_differences({name: old.get(name) for name in now}, now)
+    now = {"graph": None, **now}  # it stands there only where one is run
+    return lineage_differences({name: old.get(name) for name in now}, now)
+
+
+def check_same_embeddings(folder: str, old: Lineage, now: Lineage) -> None:
+    """Raise InputError, naming what differs (see `embedding_differences`)."""
+    differences = embedding_differences(old, now)
     if differences:
         raise InputError(
             f"--reuse {folder}: its embeddings were made in another way:\n     " + "\n     ".join(differences),
@@ -42,10 +48,20 @@ def find_matches(
     Raises:
         InputError: a file of the corpus changed or is damaged, or a part of the old store is.
     """
-    reused, gone = match_rows(
-        old, [NewRows(name, plan.rows, functools.partial(_keys, plan, spec, on_bad_row)) for name, plan in todo]
-    )
+    reused, gone = match_rows(old, _new_rows(todo, spec, on_bad_row))
     return {"reused": reused, "gone": gone}
+
+
+def count_matches(
+    old: OldStore, todo: Sequence[tuple[str, ShardPlan]], spec: ReadSpec, on_bad_row: str
+) -> dict[str, int]:
+    """The counts that `find_matches` would give; nothing is written. Raises what that raises."""
+    reused, gone = count_rows(old, _new_rows(todo, spec, on_bad_row))
+    return {"reused": reused, "gone": gone}
+
+
+def _new_rows(todo: Sequence[tuple[str, ShardPlan]], spec: ReadSpec, on_bad_row: str) -> list[NewRows]:
+    return [NewRows(name, plan.rows, functools.partial(_keys, plan, spec, on_bad_row)) for name, plan in todo]
 
 
 def _keys(plan: ShardPlan, spec: ReadSpec, on_bad_row: Any) -> np.ndarray:

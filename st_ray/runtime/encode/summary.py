@@ -70,11 +70,22 @@ def encode_facts(result: JobResult, imports: float = 0.0) -> dict[str, str]:
 
 def plan_summary(plan: EncodePlan) -> str:
     """What a run would do, and how long it would take."""
+    return render_summary("encode: plan, nothing was started or written", plan_lines(plan))
+
+
+def plan_lines(plan: EncodePlan) -> dict[str, str]:
+    """The same as the lines of a summary."""
     lengths = plan.lengths
     low, middle, high = np.percentile(lengths, [5, 50, 95]) if len(lengths) else (0, 0, 0)
     lines = {
         "rows": f"{plan.rows:,} in {plan.shards:,} shards"
         + (f", {plan.bad_rows:,} of them to be left out" if plan.bad_rows else ""),
+    }
+    if plan.reused or plan.gone:
+        lines["reused"] = (
+            f"{plan.reused:,} rows from the old store, {plan.encoded:,} to encode, {plan.gone:,} of the old rows gone"
+        )
+    lines |= {
         "tokens": f"{plan.tokens:,.0f}, by a sample of {len(lengths):,} texts",
         "of a text": f"{lengths.mean() if len(lengths) else 0:.1f} on average; 5 % have up to {low:.0f}, half up to "
         f"{middle:.0f}, 95 % up to {high:.0f}, the longest {lengths.max(initial=0)}",
@@ -86,4 +97,4 @@ def plan_summary(plan: EncodePlan) -> str:
         lines["cut"] = f"{plan.truncated:.0%} of the texts are as long as the longest: cut, most likely"
     if plan.cost is not None:
         lines["cost"] = f"{plan.cost:,.2f} at {plan.price_per_hour:g} an actor and hour"
-    return render_summary("encode: plan, nothing was started or written", lines)
+    return lines
