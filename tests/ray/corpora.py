@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from st_ray.runtime.encode.config import EncodeConfig
+from st_ray.runtime.reembed.config import ReembedConfig
 from st_ray.store.embeddings import embedding_array
 from st_ray.store.manifest import read_manifest
 from tests.stubs import stub_embeddings
@@ -48,3 +49,9 @@ def assert_holds(folder: Path | str, texts: list[str], prompt: str = "") -> None
 
 def part_bytes_of(folder: Path | str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder, "data").glob("part-*")}
+
+
+def nightly_for(source: str, root: Path | str, **changes: Any) -> ReembedConfig:
+    settings = {"model": "stub", "id_column": "id", "shard_rows": 20, "index": "Flat", "keep": 2}
+    settings |= {"target_recall": 0.0, "recall_at": 5, "actors": "1", "cpus_per_actor": 1.0}
+    return ReembedConfig(input=(source,), output=str(root), **{**settings, **changes})

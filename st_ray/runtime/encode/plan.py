@@ -101,6 +101,9 @@ class EncodePlan:
         return {
             "rows": self.rows,
             "rows_left_out": self.bad_rows,
+            "reused": self.reused,
+            "encoded": self.encoded,
+            "gone": self.gone,
             "shards": self.shards,
             "tokens": round(self.tokens),
             "tokens_per_second_and_actor": round(self.rate, 1),
