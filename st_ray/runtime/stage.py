@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from st_ray.core.errors import ShardError, StRayError
+from st_ray.core.errors import ShardError, StoreError, StRayError
 from st_ray.runtime import pipeline
 from st_ray.runtime.log import Line, current_log
 from st_ray.runtime.meter import ELAPSED, Meter
@@ -22,6 +22,7 @@ from st_ray.runtime.pipeline import Row
 from st_ray.runtime.progress import Progress, Snapshot, progress_line
 from st_ray.runtime.resources import TASK_CPUS
 from st_ray.runtime.session import raise_if_stopped
+from st_ray.store.fs import AGAIN
 from st_ray.store.journal import StagePlan, note_error, note_stage
 from st_ray.store.lock import OutputLock
 from st_ray.store.manifest import ShardEntry
@@ -35,6 +36,8 @@ ATTEMPTS = 4
 
 GIVE_UP_AFTER = 10
 """Failed shards after which a run ends early: the fault is then hardly the shard's own."""
+_STORE_FAILURES = 2
+"""The same, of shards that a store has failed for, which was asked for a minute or two each time."""
 _SHOWN_REASONS = 5
 _ROWS_OF_BLOCK = 256
 _LEAST_BLOCKS = 512
@@ -130,7 +133,8 @@ class _Tally:
 
     @property
     def hopeless(self) -> bool:
-        return len(self.failures) >= GIVE_UP_AFTER
+        of_store = sum(isinstance(failure, StoreError) for failure in self.failures.values())
+        return len(self.failures) >= GIVE_UP_AFTER or of_store >= _STORE_FAILURES
 
     def todo(self) -> list[int]:
         return [n for n, name in enumerate(self.names) if name not in self.done and name not in self.failures]
@@ -194,7 +198,7 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
         # shard, so that one that kills its process takes no other with it.
         for attempt in range(ATTEMPTS):
-            if attempt and tally.todo():
+            if attempt and tally.todo() and not tally.hopeless:
                 tally.done.update(output.commits(writer))  # a receipt can be lost after its commit
             raise_if_stopped()
             todo = [(number, tally.names[number], stage.tasks[number]) for number in tally.todo()]
@@ -278,7 +282,7 @@ def _raise_if_incomplete(stage: Stage, tally: _Tally) -> None:
         more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
         lines.append(f"{tally.names[numbers[0]]} ({stage.describe(stage.tasks[numbers[0]])}){more}: {reason}")
     first = next(iter(tally.failures.values()), None)
-    remedy = first.remedy if first is not None and first.remedy else "mend the cause"
+    remedy = first.remedy.removesuffix(AGAIN) if first is not None and first.remedy else "mend the cause"
     error = ShardError(
         f"{len(missing)} of {len(tally.names)} shards are not done:\n     " + "\n     ".join(lines),
         f"{remedy}; then run the same command again: the {len(tally.done)} committed shards are kept",

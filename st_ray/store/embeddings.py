@@ -136,7 +136,8 @@ def _opened(folder: str, entry: ShardEntry) -> Iterator[Any]:
                 )
             yield parquet
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"cannot read {url}: {error}", "make the embeddings again with jobs.encode") from error
+        damaged = InputError(f"cannot read {url}: {error}", "make the embeddings again with jobs.encode")
+        raise fs.failure_of(url, error) or damaged from error
 
 
 def _row_groups(parquet: Any) -> Iterator[tuple[int, int, int]]:

@@ -18,8 +18,13 @@ from st_ray.core.errors import InputError, OutputError, StoreError, reason_of
 # A single PUT is atomic on these; elsewhere a finished temporary file is renamed into place.
 _ATOMIC_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"}
 _S3 = ("s3", "s3a")
-_TRIES = 5
-"""Of a request to S3, with random waits of up to 1, 2, 4, 8 seconds between, unless AWS_MAX_ATTEMPTS is set."""
+_TRIES = 6
+"""Of a request to S3, with random waits of up to 1, 2, 4, 8, 16 seconds between, unless AWS_MAX_ATTEMPTS is set.
+
+Who does not answer at all is waited for 15 seconds each time, and less than two minutes in all.
+"""
+_BRIEF_TRIES = 2
+"""The same, of who would rather come again soon."""
 _TRANSFERS = 10
 """Requests to S3 at once for one large object."""
 _RANGE_BYTES = 50 << 20
@@ -29,19 +34,26 @@ _SIGNED = re.compile(
     re.IGNORECASE,
 )
 """Parameters of a URL's query that are secrets, or go with one."""
+AGAIN = "; then run the same command again: what is committed is kept"
+"""The end of a remedy."""
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 """Errors that say what stands at a place, not that the store fails."""
 
 
-def open_fs(url: str) -> tuple[Any, str]:
+def open_fs(url: str, *, brief: bool = False) -> tuple[Any, str]:
     """The file system of `url` and the path within it. Listings are never cached.
+
+    Args:
+        brief: requests are hardly tried again, and never wait for those of others.
 
     Raises:
         InputError: the URL's scheme is unknown or its driver is not installed, or it holds a password or a signature.
     """
     _refuse_secrets(url)
+    if url.startswith(tuple(f"{protocol}://" for protocol in _S3)):
+        return _open_s3(url, brief)
     try:
-        fs, path = fsspec.core.url_to_fs(os.path.expanduser(url), use_listings_cache=False, **_options(url))
+        fs, path = fsspec.core.url_to_fs(os.path.expanduser(url), use_listings_cache=False)
     except (ValueError, ImportError) as error:
         raise InputError(
             f"cannot open {url!r}: {error}", "use a local path, or a URL whose fsspec driver is installed (s3://…)"
@@ -73,20 +85,24 @@ def reaching(url: str) -> Iterator[None]:
     except (*_ANSWERS, MemoryError):
         raise
     except Exception as error:  # each driver raises errors of its own
-        if "://" not in url or url.startswith(("file:", "local:")):
+        if _is_here(url):
             raise
-        raise StoreError(
-            f"{url}: the store refuses or does not answer: {type(error).__name__}: {reason_of(error)}",
-            "check the URL, the endpoint (AWS_ENDPOINT_URL), the credentials and the network; then run the same "
-            "command again: what is committed is kept",
-        ) from error
+        raise _failed(url, error) from error
 
 
-def read_bytes(url: str) -> bytes:
-    """The whole content at `url`. Raises FileNotFoundError where there is none."""
-    fs, path = open_fs(url)
+def failure_of(url: str, error: BaseException) -> StoreError | None:
+    """What to raise for an error met while the object at `url` was read, if it is its store that failed; else None."""
+    of_store = isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno is not None)
+    if _is_here(url) or not of_store or isinstance(error, (*_ANSWERS, PermissionError)):
+        return None
+    return _failed(url, error)
+
+
+def read_bytes(url: str, *, brief: bool = False) -> bytes:
+    """The whole content at `url`. Raises FileNotFoundError where there is none. `brief`: see `open_fs`."""
+    fs, path = open_fs(url, brief=brief)
     with reaching(url):
-        if not _is_s3(fs) or (size := int(fs.info(path)["size"])) <= _RANGE_BYTES:
+        if not _is_s3(fs) or (size := fs.file_size(path)) <= _RANGE_BYTES:
             return fs.cat_file(path)
         starts = list(range(0, size, _RANGE_BYTES))
         ends = [*starts[1:], size]
@@ -117,28 +133,33 @@ def exists(url: str) -> bool:
     return True
 
 
+def is_file(url: str) -> bool:
+    """Whether a file stands at `url`. Of an object store it is one request, where `exists` may list."""
+    return size_of(url) is not None
+
+
 def size_of(url: str) -> int | None:
     """Bytes at `url`, or None where there is no file."""
     fs, path = open_fs(url)
     try:
         with reaching(url):
-            return int(fs.info(path)["size"])
-    except FileNotFoundError:
+            return int(fs.file_size(path) if _is_s3(fs) else fs.info(path)["size"])
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def write_atomic(url: str, data: bytes) -> None:
+def write_atomic(url: str, data: bytes, *, brief: bool = False) -> None:
     """Publish `data` at `url` whole or not at all; an older content is replaced.
 
     On a file system: a hidden temporary file beside the target, flushed to disk, then renamed. On an object
     store: one PUT of bytes that already lie in memory (or, above 100 MiB, several that one request makes an object
-    of), since closing a half-written stream would publish it.
+    of), since closing a half-written stream would publish it. `brief`: see `open_fs`.
 
     Raises:
         OutputError: the place cannot be written (permission, disk full); the cause is chained.
         StoreError: the store refused, or did not answer.
     """
-    fs, path = open_fs(url)
+    fs, path = open_fs(url, brief=brief)
     try:
         with reaching(url):
             if is_local(fs):
@@ -238,17 +259,31 @@ def _refuse_secrets(url: str) -> None:
         )
 
 
-def _options(url: str) -> dict[str, Any]:
-    """How the driver of `url` is to behave.
+def _open_s3(url: str, brief: bool) -> tuple[Any, str]:
+    """The driver of S3, as `open_fs` describes it: those of brief requests have connections of their own.
 
-    botocore tries a request again, after a growing wait, that met a 5xx, 429 or RequestTimeout, or lost its
-    connection. s3fs tries again what lost its connection or was told to slow down, and a body that was cut short; the
-    latter not where it splits the body into requests of its own, hence no concurrency.
+    s3fs does not try again what was cut short where it splits a body into requests of its own, hence no concurrency.
     """
-    if not url.startswith(tuple(f"{protocol}://" for protocol in _S3)):
-        return {}
+    from st_ray.store.s3 import ObjectStore  # it takes long to import
+
     tries = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": _TRIES}
-    return {"max_concurrency": 1, "config_kwargs": {"retries": {"mode": "legacy", **tries}}}
+    if brief:
+        tries = {"total_max_attempts": _BRIEF_TRIES}
+    config = {"retries": {"mode": "legacy", **tries}}
+    fs = ObjectStore(use_listings_cache=False, max_concurrency=1, config_kwargs=config)
+    return fs, fs._strip_protocol(url)
+
+
+def _is_here(url: str) -> bool:
+    """Whether it is of this machine's own file system."""
+    return "://" not in url or url.startswith(("file:", "local:"))
+
+
+def _failed(url: str, error: BaseException) -> StoreError:
+    return StoreError(
+        f"{url}: the store refuses or does not answer: {type(error).__name__}: {reason_of(error)}",
+        "check the URL, the endpoint (AWS_ENDPOINT_URL), the credentials and the network" + AGAIN,
+    )
 
 
 def _is_s3(fs: Any) -> bool:

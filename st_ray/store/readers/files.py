@@ -12,7 +12,7 @@ import pyarrow as pa
 import zstandard
 
 from st_ray.core.errors import InputError, StRayError
-from st_ray.store.fs import is_local, open_fs
+from st_ray.store.fs import failure_of, is_local, open_fs
 from st_ray.store.readers.spec import SourceFile
 
 BLOCK_BYTES = 512 << 10
@@ -24,7 +24,7 @@ _FETCH_BYTES = 4 << 20
 
 @contextmanager
 def reading(url: str) -> Iterator[None]:
-    """Turn whatever goes wrong while the file at `url` is read into an InputError that names it."""
+    """Turn whatever goes wrong while the file at `url` is read into an InputError that names it, or a StoreError."""
     try:
         yield
     except StRayError:
@@ -34,7 +34,8 @@ def reading(url: str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{url}: permission denied", "let the user that runs the job read it") from error
     except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
-        raise InputError(f"{url}: cannot be read: {error}", "check that the file is whole and its store up") from error
+        wrong = InputError(f"{url}: cannot be read: {error}", "check that the file is whole and its store up")
+        raise failure_of(url, error) or wrong from error
     except Exception as error:
         if not type(error).__module__.startswith(("botocore", "aiohttp", "fsspec")):
             raise
@@ -46,7 +47,7 @@ def stat(fs: Any, path: str) -> dict[str, Any] | None:
 
     Not `fs.exists`, which takes a refused permission for absence.
     """
-    with reading(path):
+    with reading(path if is_local(fs) else fs.unstrip_protocol(path)):
         try:
             return dict(fs.info(path))
         except (FileNotFoundError, NotADirectoryError):

@@ -10,8 +10,9 @@ import pytest
 @pytest.fixture(scope="module")
 def s3_folder() -> Iterator[str]:
     """An empty bucket, s3://..., on a server of this machine's own."""
-    import s3fs
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    from st_ray.store.s3 import ObjectStore
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
@@ -22,8 +23,8 @@ def s3_folder() -> Iterator[str]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         # File systems are cached by their arguments, which do not name the server.
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("readers-test")
+        ObjectStore.clear_instance_cache()
+        ObjectStore().mkdir("readers-test")
         yield "s3://readers-test"
-        s3fs.S3FileSystem.clear_instance_cache()
+        ObjectStore.clear_instance_cache()
     server.stop()

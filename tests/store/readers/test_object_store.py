@@ -7,6 +7,7 @@ import pytest
 from st_ray.core.errors import InputError
 from st_ray.store.fs import write_atomic
 from st_ray.store.readers import ReadSpec, cut_shards, files, read_shard
+from st_ray.store.s3 import ObjectStore
 from tests.store.readers.writing import SPEC, encode, jsonl_bytes, read_all, rows_of, scan_all
 
 ROWS = [(f"id-{number}", f"text {number}") for number in range(50)]
@@ -66,15 +67,13 @@ def test_other_urls(s3_folder: str) -> None:
 
 
 def test_no_credentials(s3_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import s3fs
-
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", "/nonexistent")
-    s3fs.S3FileSystem.clear_instance_cache()
+    ObjectStore.clear_instance_cache()
     try:
         with pytest.raises(InputError, match=r"a\.jsonl: "):
             scan_all([f"{s3_folder}/a.jsonl"], ReadSpec())
     finally:
-        s3fs.S3FileSystem.clear_instance_cache()
+        ObjectStore.clear_instance_cache()
