@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qs
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -22,13 +23,17 @@ _ERRORS = {
 }
 
 Fault = Callable[[str, str], str]
-"""From a request's method and path (with its query) to the fault it meets, '' for none."""
+"""From a request's method and path (with its query) to the fault it meets, '' for none; several at a time are asked for, and may wait."""
 
 
 class FaultyStore:
     """moto's S3 with faults: an error in place of an answer, or a connection that drops.
 
     `refused` drops it before the request is carried out, `no answer` after, and `cut body` in the middle of the body.
+
+    Attributes:
+        met: how many requests have met which fault, since `failing` was called last.
+        listed: the prefix of each listing that was asked for, bucket included.
     """
 
     def __init__(self) -> None:
@@ -38,6 +43,7 @@ class FaultyStore:
         self._fault: Fault | None = None
         self._lock = threading.Lock()
         self.met: Counter[str] = Counter()
+        self.listed: list[str] = []
         self._thread.start()
 
     @property
@@ -59,6 +65,9 @@ class FaultyStore:
             self._fault = None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        query = parse_qs(environ["QUERY_STRING"])
+        if "list-type" in query:
+            self.listed.append(environ["PATH_INFO"].strip("/") + "/" + query.get("prefix", [""])[0])
         fault = self._next_fault(environ)
         if fault in _ERRORS:
             status, code = _ERRORS[fault]
@@ -78,34 +87,39 @@ class FaultyStore:
         yield body
 
     def _next_fault(self, environ: dict[str, Any]) -> str:
-        if self._fault is None:
+        told = self._fault
+        if told is None:
             return ""
-        with self._lock:
-            fault = self._fault(environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}")
-            if fault:
+        fault = told(environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}")
+        if fault:
+            with self._lock:
                 self.met[fault] += 1
-            return fault
+        return fault
 
 
 def some(share: float, seed: int = 0) -> Fault:
     """A share of the requests meets any of FAULTS, by chance."""
-    rng = random.Random(seed)
+    rng, lock = random.Random(seed), threading.Lock()
 
     def fault(method: str, path: str) -> str:
-        return rng.choice(FAULTS) if rng.random() < share else ""
+        with lock:
+            return rng.choice(FAULTS) if rng.random() < share else ""
 
     return fault
 
 
 def first(fault: str, times: int = 1, method: str = "", within: str = "") -> Fault:
     """The first `times` requests of that method, with `within` in their path, meet the fault."""
-    left = times
+    left, lock = times, threading.Lock()
 
     def next_fault(asked: str, path: str) -> str:
         nonlocal left
-        if not left or method not in ("", asked) or within not in path:
+        if method not in ("", asked) or within not in path:
             return ""
-        left -= 1
+        with lock:
+            if not left:
+                return ""
+            left -= 1
         return fault
 
     return next_fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -18,6 +19,8 @@ from st_ray.store import fs
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 30.0
+_AGAIN_SECONDS = 1.0
+"""From a beat that failed to the next, and from one look at another job's lock to the next."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class OutputLock:
     """Holds `url` while the job runs; a context manager.
 
     A lock whose process is gone (same machine) is taken over at once. One from another machine is taken over when
-    its heartbeat has not moved for `STALE_SECONDS` as seen from here, so clocks need not agree.
+    its heartbeat has not moved for `STALE_SECONDS` as seen from here, so clocks need not agree. Time in which the store
+    does not answer does not count, since the owner waits for it as well. Heartbeats have connections of their own and
+    few tries, so that they neither wait for the job's requests nor for long.
 
     Raises:
         OutputError: another running job holds the lock; the message says who.
@@ -54,6 +59,7 @@ class OutputLock:
         self._thread: threading.Thread | None = None
         self._lost = False
         self._since = round(time.time(), 3)
+        self._seen = 0.0
 
     @property
     def lost(self) -> bool:
@@ -61,22 +67,32 @@ class OutputLock:
         return self._lost
 
     def require_held(self, folder: str) -> None:
-        """Raise OutputError, naming the output `folder`, where another job has taken the lock."""
+        """Raise OutputError, naming the output `folder`, where another job has taken the lock.
+
+        Nobody can say where no beat has come through for as long as others wait: then the store is asked.
+
+        Raises:
+            StoreError: it does not answer.
+        """
+        if self._is_silent():
+            self._look(brief=False)
         if self._lost:
             raise OutputError(f"another job took over {folder}; this one stopped", "run one job an output")
 
     def __enter__(self) -> OutputLock:
         if not fs.create_exclusive(self._url, self._content(0)):
             self._take_over()
+        self._seen = time.monotonic()
         self._thread = threading.Thread(target=self._beat, name="output-lock", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        if self._is_silent():
+            return  # a store that is gone has had its say; the lock goes stale by itself
         if self._thread is not None:
             self._thread.join()
-        # A store that is gone has had its say; the lock goes stale by itself.
         with contextlib.suppress(OSError, StRayError):
             if not self._lost and (_read(self._url) or {}).get("token") == self._token:
                 fs.remove(self._url)
@@ -87,17 +103,28 @@ class OutputLock:
         return json.dumps({**owner, **times}).encode()
 
     def _beat(self) -> None:
-        beat = 0
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            beat += 1
+        beat, wait = 0, HEARTBEAT_SECONDS
+        while not self._stop.wait(wait):
+            beat, wait = beat + 1, HEARTBEAT_SECONDS
             try:
-                held = _read(self._url)
-                if held is not None and held.get("token") != self._token:
-                    self._lost = True
+                self._look(brief=True)
+                if self._lost:
                     return
-                fs.write_atomic(self._url, self._content(beat))
+                fs.write_atomic(self._url, self._content(beat), brief=True)
             except (OSError, StRayError):
-                continue  # an unreachable store for a moment; the next beat tries again
+                wait = _AGAIN_SECONDS
+
+    def _look(self, brief: bool) -> None:
+        """See whose lock it is. One that has gone was taken by a job that has ended."""
+        begun = time.monotonic()
+        held = _read(self._url, brief)
+        if held is None or held.get("token") != self._token:
+            self._lost = True
+        self._seen = begun
+
+    def _is_silent(self) -> bool:
+        """Whether nobody has seen the lock for so long that another job may have taken it."""
+        return time.monotonic() - self._seen > STALE_SECONDS
 
     def _take_over(self) -> None:
         held = _read(self._url)
@@ -129,9 +156,9 @@ def owner_of(url: str) -> Owner | None:
     return Owner(held.get("host", "?"), held.get("pid", -1), alive, held.get("since"), beat)
 
 
-def _read(url: str) -> dict[str, Any] | None:
+def _read(url: str, brief: bool = False) -> dict[str, Any] | None:
     try:
-        return json.loads(fs.read_bytes(url))
+        return json.loads(fs.read_bytes(url, brief=brief))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
@@ -141,9 +168,8 @@ def _read(url: str) -> dict[str, Any] | None:
 def _is_stale(url: str, held: dict[str, Any]) -> bool:
     if _is_of_this_machine(held):
         return not _is_running(held)
-    deadline = time.monotonic() + STALE_SECONDS
-    while time.monotonic() < deadline:
-        time.sleep(1.0)
+    for _ in range(math.ceil(STALE_SECONDS / _AGAIN_SECONDS)):
+        time.sleep(_AGAIN_SECONDS)
         if _read(url) != held:
             return False
     return True
