@@ -10,7 +10,7 @@ import pyarrow as pa
 from st_ray.core.errors import InputError
 from st_ray.store import fs
 from st_ray.store.hits import open_hits, read_hits, read_hits_file
-from st_ray.store.manifest import ShardEntry, content_digest
+from st_ray.store.manifest import MANIFEST, ShardEntry, content_digest
 from st_ray.store.readers.files import read_blocks, reading
 from st_ray.store.readers.tables import open_parquet
 from st_ray.store.tabular import kind_of
@@ -67,7 +67,8 @@ def open_hit_set(url: str) -> HitSet:
     """
     filesystem, path = fs.open_fs(url)
     with reading(url):
-        is_folder = filesystem.isdir(path)
+        # An object store lists to tell a folder: where there is a manifest, it need not.
+        is_folder = fs.is_file(fs.join(url, MANIFEST)) or filesystem.isdir(path)
     found = _open_folder(url) if is_folder else _open_file(url)
     if not found.rows:
         raise InputError(f"{url} holds no hits", "search first, or name other --hits")

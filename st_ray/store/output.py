@@ -181,7 +181,7 @@ class OutputFolder:
 
     def manifest(self) -> Manifest | None:
         """The manifest, if the output is complete."""
-        return read_manifest(self.folder) if fs.exists(fs.join(self.folder, MANIFEST)) else None
+        return read_manifest(self.folder) if fs.is_file(fs.join(self.folder, MANIFEST)) else None
 
     def begun_lineage(self) -> Lineage | None:
         """What the output was begun with; None where nothing was begun."""
@@ -191,7 +191,7 @@ class OutputFolder:
     def settle(self, name: str, make: Callable[[], Any]) -> Any:
         """The JSON value in the file `name`; made and written where it is absent, so that all runs use the same."""
         where = fs.join(self.folder, name)
-        if not fs.exists(where):
+        if not fs.is_file(where):
             fs.create_exclusive(where, json.dumps(make()).encode())
         return json.loads(fs.read_bytes(where))
 
@@ -260,7 +260,7 @@ class OutputFolder:
     def _note(self, error: Exception) -> None:
         """Note what ended a run of an output that is begun and not finished."""
         with contextlib.suppress(OSError, StRayError):
-            if fs.exists(fs.join(self.folder, RUN)) and not fs.exists(fs.join(self.folder, MANIFEST)):
+            if fs.is_file(fs.join(self.folder, RUN)) and not fs.is_file(fs.join(self.folder, MANIFEST)):
                 note_error(self.folder, error)
 
     def _is_scan_alone(self) -> bool:

@@ -118,7 +118,7 @@ def status_of(folder: str) -> Status:
     folder = folder.rstrip("/") if len(folder) > 1 else folder
     now = time.time()
     run, owner = read_run(folder), owner_of(fs.join(folder, LOCK))
-    manifest = read_manifest(folder) if fs.exists(fs.join(folder, MANIFEST)) else None
+    manifest = read_manifest(folder) if fs.is_file(fs.join(folder, MANIFEST)) else None
     if run is None and owner is None and manifest is None:
         raise InputError(
             f"{folder} holds no output of st-ray, not even one that is begun", "name the --output of a job"

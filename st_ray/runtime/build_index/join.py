@@ -30,7 +30,7 @@ def join_parts(folder: str, entries: Sequence[ShardEntry], spec: IndexSpec, merg
     """
     if merge == "no":
         return False
-    if not fs.exists(fs.join(folder, MERGED)):
+    if not fs.is_file(fs.join(folder, MERGED)):
         result_of(ray.remote(_join).options(num_cpus=1).remote(folder, entries, spec, merge, parameter))
     return True
 

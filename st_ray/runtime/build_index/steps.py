@@ -111,12 +111,12 @@ class Steps:
     def train(self) -> int:
         """Train on a sample in one task, or take the old training, unless that is done; the rows trained on."""
         if self.refreshed:
-            if not fs.exists(self.trained):
+            if not fs.is_file(self.trained):
                 fs.write_atomic(self.trained, self.refreshed.trained())
             return self.refreshed.about["trained_on"]
         wanted = self.config.train_rows or self.spec.train_rows(self.store.rows)
         wanted = min(wanted, self.store.rows) if self.spec.needs_training else 0
-        if not fs.exists(self.trained):
+        if not fs.is_file(self.trained):
             rows = training_rows(self.store, wanted, self.config.seed, self.held_out())
             nodes = cluster_nodes()
             cpus = max(1, int(max(node.cpus for node in nodes)))

@@ -58,7 +58,7 @@ class EvaluationOutput:
         try:
             return score(session)
         except StRayError:
-            if fresh and not fs.exists(fs.join(self.scores, RUN)):
+            if fresh and not fs.is_file(fs.join(self.scores, RUN)):
                 self.output.clear()  # so that mended flags do not meet the old ones
             raise
 

@@ -60,7 +60,7 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
         try:
             ready = kind.ready(output.folder, session)
         except StRayError:
-            if fresh and not fs.exists(fs.join(output.folder, kind.own, RUN)):
+            if fresh and not fs.is_file(fs.join(output.folder, kind.own, RUN)):
                 output.clear()  # so that mended flags do not meet the old ones
             raise
         laps.end(kind.own)

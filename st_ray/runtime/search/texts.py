@@ -34,7 +34,7 @@ def query_request(config: SearchConfig) -> ScanRequest:
 
 def _resolve(flag: str, named: Sequence[str], spec: ReadSpec) -> tuple[Any, ReadSpec]:
     for place in named:
-        if fs.exists(fs.join(place, MANIFEST)):
+        if fs.is_file(fs.join(place, MANIFEST)):
             raise InputError(f"{flag} {place} is the output of a job, not texts", "name files, folders or globs")
     files, spec = resolve_inputs(named, spec)
     return tuple(files), spec

@@ -41,7 +41,7 @@ class VectorSearch:
         """Open what the flags name, by manifests alone; raises what `open_target` and `check_comparable` raise."""
         target = open_target(config)
         asked = None
-        if len(config.queries) == 1 and fs.exists(fs.join(config.queries[0], MANIFEST)):
+        if len(config.queries) == 1 and fs.is_file(fs.join(config.queries[0], MANIFEST)):
             asked = StoredVectors.open(config.queries[0])
             check_comparable(asked, target.store, target.similarity.name)
         return cls(config, target, asked, loader)

@@ -90,7 +90,7 @@ def mine_hard_negatives(
         try:
             texts = chain.texts(request)
         except StRayError:
-            if fresh and not fs.exists(work.place(TEXTS, RUN)):
+            if fresh and not fs.is_file(work.place(TEXTS, RUN)):
                 output.clear()  # so that mended flags do not meet the old ones
                 fs.remove(work.place(TEXTS) if config.work else config.work_folder, recursive=True)
             raise

@@ -73,7 +73,7 @@ class Rescoring:
     def _earlier(self, depth: int, config: RerankConfig) -> list[int]:
         """The smaller depths whose scores the same cross-encoder has made; settled when they are first asked for."""
         where = self.work.at_depth(depth, EARLIER)
-        if not fs.exists(where):
+        if not fs.is_file(where):
             done = [less for less in self.work.depths() if less < depth and self.work.is_done(less, SCORES)]
             same = self._settings(config) if done else {}
             found = [less for less in done if same.items() <= self._of_depth(less)[1].lineage.items()]

@@ -89,7 +89,7 @@ def prepare_texts(request: TextRequest, folder: str, start_ray: Callable[[], Non
             start_ray()
             found = _Run(request, sides, output, lineage, lock).manifest()
         except StRayError:
-            if fresh and not fs.exists(fs.join(folder, _PLAN)):
+            if fresh and not fs.is_file(fs.join(folder, _PLAN)):
                 output.clear()  # so that mended flags do not meet the old ones
             raise
         output.finish(found)

@@ -58,7 +58,7 @@ class Work:
 
     def is_done(self, depth: int, name: str) -> bool:
         """Whether that folder is finished."""
-        return fs.exists(fs.join(self.at_depth(depth, name), MANIFEST))
+        return fs.is_file(fs.join(self.at_depth(depth, name), MANIFEST))
 
     def depths(self) -> list[int]:
         """Those that were begun, rising."""
@@ -73,7 +73,7 @@ class Work:
     @contextmanager
     def step(self, name: str, folder: str) -> Iterator[None]:
         """Count the step's seconds; a refusal tells what to do about a folder of --work."""
-        complete = fs.exists(fs.join(folder, MANIFEST))
+        complete = fs.is_file(fs.join(folder, MANIFEST))
         try:
             yield
         except OutputError as error:

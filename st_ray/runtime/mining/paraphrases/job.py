@@ -69,7 +69,7 @@ def mine_paraphrases(
         try:
             target = named or _encoded(config, texts, loader, session)
         except StRayError:
-            if fresh and not fs.exists(fs.join(texts, RUN)):
+            if fresh and not fs.is_file(fs.join(texts, RUN)):
                 output.clear()  # so that mended flags do not meet the old ones
             raise
         laps.end("texts")
