@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import tyro
 import yaml
 
-from st_ray.core.errors import ConfigError, StRayError
+from st_ray.core.errors import ConfigError, StRayError, masked
 from st_ray.runtime.config import Names
 from st_ray.runtime.log import Log, current_log, logging_as
 from st_ray.runtime.report.command import job_of
@@ -246,7 +246,7 @@ def _description(config_type: type) -> str:
 
 
 def _report(log: Log, error: StRayError, details: str, debug: bool, status: int) -> None:
-    trace = (details or traceback.format_exc()) if debug else ""
+    trace = masked(details or traceback.format_exc()) if debug else ""
     if trace and not log.as_json:
         print(trace, file=sys.stderr)
     more: dict[str, Any] = {"traceback": trace} if trace else {}

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+_USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/?#'\"<>]*@", re.IGNORECASE)
+"""Who a URL says to be, with the password."""
+
 
 class StRayError(Exception):
     """An error a user can act on.
+
+    Causes may quote what was set for an endpoint or a proxy: a password in a URL is not repeated.
 
     Args:
         message: what was found, where (file, row, flag), and what was expected.
@@ -17,6 +24,7 @@ class StRayError(Exception):
     details: str = ""
 
     def __init__(self, message: str, remedy: str = "") -> None:
+        message, remedy = masked(message), masked(remedy)
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
@@ -51,6 +59,11 @@ class ResourceError(StRayError):
 
 class ShardError(StRayError):
     """One shard of work failed; the message names it."""
+
+
+def masked(text: str) -> str:
+    """The text, with `***` for the user and the password in any URL, `http://***@host`."""
+    return _USER.sub(r"\1***@", text)
 
 
 def reason_of(error: BaseException) -> str:
