@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from st_ray.core.figure import metric_text
+from st_ray.core.markdown import code, plain
 
 _LIBRARY = "sentence-transformers"
 _SCORE_PAIRS = """\
@@ -67,7 +68,7 @@ def model_card(facts: CardFacts) -> str:
         ("Lineage", _table(facts.lineage)),
     ]
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections if text)
-    return f"---\n{_front_matter(facts)}\n---\n\n# {_plain(facts.name)}\n\n{_introduction(facts)}\n\n{body}\n"
+    return f"---\n{_front_matter(facts)}\n---\n\n# {plain(facts.name)}\n\n{_introduction(facts)}\n\n{body}\n"
 
 
 def _front_matter(facts: CardFacts) -> str:
@@ -102,7 +103,7 @@ def _introduction(facts: CardFacts) -> str:
             f"A bi-encoder: it maps a text to a vector of {facts.outputs} dimensions, and like texts to like vectors."
         )
     length = "" if facts.max_length is None else f" Inputs are cut to {facts.max_length} tokens."
-    return f"{what}{length} It was trained from {_code(facts.base_model)}."
+    return f"{what}{length} It was trained from {code(facts.base_model)}."
 
 
 def _usage(facts: CardFacts) -> str:
@@ -119,7 +120,7 @@ def _usage(facts: CardFacts) -> str:
 
 def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
     rows = [
-        f"| {_plain(data)} | {_plain(name)} | {metric_text(value)} |"
+        f"| {plain(data)} | {plain(name)} | {metric_text(value)} |"
         for data, values in metrics.items()
         for name, value in values.items()
     ]
@@ -127,20 +128,5 @@ def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| {_plain(name)} | {_code(str(value))} |" for name, value in values.items()]
+    rows = [f"| {plain(name)} | {code(str(value))} |" for name, value in values.items()]
     return "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
-
-
-def _code(text: str) -> str:
-    """As code on one line, also in a table."""
-    return text and f"`{_inline(text).replace('`', chr(39))}`"
-
-
-def _plain(text: str) -> str:
-    """As text on one line, none of it HTML."""
-    return _inline(text).replace("<", "&lt;")
-
-
-def _inline(text: str) -> str:
-    """On one line, and no end of a table's cell."""
-    return " ".join(text.split()).replace("|", "\\|")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from st_ray.core.errors import ConfigError
-from st_ray.core.page import report_page
+from st_ray.core.page import Section, report_page
 from st_ray.core.summary import computed
 from st_ray.evaluation.report import Findings, csv_row, find_intervals, finite, sections
 from st_ray.runtime.clock import Laps
@@ -69,8 +69,7 @@ def evaluate_cross_encoder(
         laps.end("intervals")
         about = _about(config, store, findings)
         lineage = {**output.lineage, **store.manifest.lineage}
-        parts = [*sections(findings), *run_sections(config, lineage, laps.seconds, scored.stages)]
-        page = report_page(_title(config), _facts(config, about), parts)
+        page = _page(config, about, findings, run_sections(config, lineage, laps.seconds, scored.stages))
         laps.end("report")
         run = {"scoring": {} if given else dict(store.manifest.run), "seconds_of": laps.seconds}
         return output.finish(about, csv_row(judge.columns(found.figures)), page, run)
@@ -142,8 +141,11 @@ def _about(config: EvaluateCrossEncoderConfig, store: ScoreStore, findings: Find
     }
 
 
-def _title(config: EvaluateCrossEncoderConfig) -> str:
-    return f"{config.judge.class_name}{f': {config.name}' if config.name else ''}"
+def _page(
+    config: EvaluateCrossEncoderConfig, about: Mapping[str, Any], findings: Findings, run: Iterable[Section] = ()
+) -> bytes:
+    title = f"{config.judge.class_name}{f': {config.name}' if config.name else ''}"
+    return report_page(title, _facts(config, about), [*sections(findings), *run])
 
 
 def _facts(config: EvaluateCrossEncoderConfig, about: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from st_ray.core.markdown import plain
 from st_ray.core.page import Section, report_page
 from st_ray.core.summary import human_bytes
 from st_ray.runtime.model_output import TRAINING
@@ -40,13 +41,13 @@ def mirror(source: Path, folder: Path) -> Path:
 def write_card(folder: Path, title: str, about: Mapping[str, Any]) -> None:
     """Put a section on the graph into the model's card; one of an earlier export of the same graph goes."""
     card = folder / _CARD
-    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {title}\n"
-    heading = f"{_HEADING}: {about['graph']}\n"
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {plain(title)}\n"
+    heading = f"{_HEADING}: {plain(about['graph'])}\n"
     before, found, after = text.partition(heading)
     if found:
         following = after.find("\n## ")
         text = before + (after[following + 1 :] if following >= 0 else "")
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(about).items())
+    rows = "\n".join(f"| {name} | {plain(value)} |" for name, value in facts(about).items())
     card.unlink(missing_ok=True)  # the link, not the model's own
     card.write_text(f"{text.rstrip()}\n\n{heading}\n| | |\n|---|---|\n{rows}\n", encoding="utf-8")
 
