@@ -12,10 +12,12 @@ import ray
 
 from jobs._cli import parse
 from st_ray.core.errors import ConfigError, InputError, OutputError, StRayError
+from st_ray.runtime.fuse import job
 from st_ray.runtime.fuse.config import FuseConfig
 from st_ray.runtime.fuse.job import fuse
 from st_ray.runtime.fuse.staging import read_bucket, split_bytes
 from st_ray.runtime.fuse.steps import group_parts
+from st_ray.runtime.resources import Node
 from st_ray.search.fusion import Fusion
 from st_ray.store.hit_sets import HitsPart
 from tests.conftest import ROOT
@@ -102,3 +104,12 @@ def test_equal_ids_of_any_type_meet_in_one_bucket(tmp_path: Path) -> None:
 def test_small_parts_are_split_together() -> None:
     parts = [HitsPart(f"{n}", rows) for n, rows in enumerate([3, 4, 0, 5, 20, 1, 9])]
     assert [[part.rows for part in group] for group in group_parts(parts, 10)] == [[3, 4, 0], [5], [20], [1, 9]]
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_machines_may_still_come(grows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "cluster_nodes", lambda: [Node(2, 0)])
+    monkeypatch.setattr(job, "cluster_can_grow", lambda: grows)
+    run: Any = job._Run(config_of("--actors", "1:16", "--cpus-per-actor", "1"), (), 1, None, None)  # type: ignore[arg-type]
+    stage = run._stage(range(40), label="fuse", rows=[1] * 40, finish=print)
+    assert stage.writers == (16 if grows else 1)

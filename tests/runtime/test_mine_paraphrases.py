@@ -36,6 +36,7 @@ from st_ray.runtime.mining.paraphrases.staged import (
     read_staged,
 )
 from st_ray.runtime.pipeline import pack
+from st_ray.runtime.resources import Node
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.stage import Stage, StageResult
 from st_ray.scoring.similarity import similarity_of
@@ -418,3 +419,12 @@ def test_the_report(tmp_path: Path) -> None:
         assert f">{pair[0]:.4f}</th><td>d{pair[1]}</td><td>d{pair[2]}</td>" in page
     assert page.count("<figure>") == 1 and "<h2>Run it again</h2>" in page
     assert "60 rows" in page
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_machines_may_still_come(grows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "cluster_nodes", lambda: [Node(2, 0)])
+    monkeypatch.setattr(stages, "cluster_can_grow", lambda: grows)
+    config = MineParaphrasesConfig(embeddings="e", output="o", actors="1:16", cpus_per_actor=1.0)
+    mining: Any = stages.Mining(config, *[None] * 5, {})  # type: ignore[arg-type]
+    assert mining._stage("pick", range(40), [1] * 40, lambda threads: print).writers == (16 if grows else 1)

@@ -18,7 +18,7 @@ from st_ray.runtime.fuse.steps import FuseBucket, SplitParts, group_parts
 from st_ray.runtime.fuse.summary import fuse_facts
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.report.page import PAGE, write_report
-from st_ray.runtime.resources import cluster_nodes, plan_actors
+from st_ray.runtime.resources import cluster_can_grow, cluster_nodes, plan_actors
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.stage import Stage, StageResult, run_stage
 from st_ray.search.fusion import ID_COLUMNS
@@ -143,6 +143,7 @@ class _Run:
             actors=self.config.actors,
             gpus_per_actor=0.0,
             cpus_per_actor=self.config.cpus_per_actor,
+            can_grow=cluster_can_grow(),
         )
         return Stage(
             tasks=tasks,

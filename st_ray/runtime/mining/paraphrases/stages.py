@@ -305,6 +305,7 @@ class Mining:
             actors=self.config.actors,
             gpus_per_actor=0.0,
             cpus_per_actor=self.config.cpus_per_actor,
+            can_grow=cluster_can_grow(),
         )
         return Stage(
             label=label,
