@@ -21,6 +21,8 @@ HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 30.0
 _AGAIN_SECONDS = 1.0
 """From a beat that failed to the next, and from one look at another job's lock to the next."""
+_HELD: set[str] = set()
+"""Tokens of the locks that this process holds: one that a store which was gone has kept is none of them."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,23 @@ class OutputLock:
             raise OutputError(f"another job took over {folder}; this one stopped", "run one job an output")
 
     def __enter__(self) -> OutputLock:
+        _HELD.add(self._token)
+        try:
+            self._acquire()
+        except BaseException:
+            _HELD.discard(self._token)
+            raise
+        return self
+
+    def _acquire(self) -> None:
         if not fs.create_exclusive(self._url, self._content(0)):
             self._take_over()
         self._seen = time.monotonic()
         self._thread = threading.Thread(target=self._beat, name="output-lock", daemon=True)
         self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
+        _HELD.discard(self._token)
         self._stop.set()
         if self._is_silent():
             return  # a store that is gone has had its say; the lock goes stale by itself
@@ -180,7 +191,9 @@ def _is_of_this_machine(held: dict[str, Any]) -> bool:
 
 
 def _is_running(held: dict[str, Any]) -> bool:
-    """Whether the process of this machine that took the lock still runs."""
+    """Whether the process of this machine that took the lock still runs and has not given it up."""
+    if held.get("pid") == os.getpid() and held.get("token") not in _HELD:
+        return False
     return _process_identity(held.get("pid", -1)).get("started") == held.get("started")
 
 

@@ -117,3 +117,15 @@ def test_a_lock_that_was_taken_meanwhile(
     time.sleep(0.2)
     with pytest.raises(OutputError, match="another job took over out"):
         held.require_held("out")
+
+
+def test_a_lock_that_a_store_kept_does_not_bar_the_next_job_of_its_process(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, OutputLock(url):
+        patch.setattr(lock, "STALE_SECONDS", 0.1)
+        time.sleep(0.2)
+    assert fs.is_file(url)  # nobody had seen it for long: it was left to itself
+    with OutputLock(url), pytest.raises(OutputError, match="another job is writing here"), OutputLock(url):
+        pass
+    assert not fs.is_file(url)
