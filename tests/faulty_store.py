@@ -23,7 +23,10 @@ _ERRORS = {
 }
 
 Fault = Callable[[str, str], str]
-"""From a request's method and path (with its query) to the fault it meets, '' for none; several at a time are asked for, and may wait."""
+"""From a request's method and path (with its query) to the fault it meets, '' for none.
+
+Several may be asked at a time, and it may take its time.
+"""
 
 
 class FaultyStore:
