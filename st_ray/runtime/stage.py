@@ -207,6 +207,7 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
     if needed:
         metrics.worked(meter.read(_LAST_WORD_SECONDS))
     _raise_if_incomplete(stage, tally)
+    lock.require_held(writer.folder)
     return tally.result()
 
 

@@ -86,6 +86,7 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> J
             },
             run={"seconds": laps.seconds, "parts_done_before": built.parts.done_before},
         )
+        lock.require_held(output.folder)
         own = []
         if curve and curve.points:
             title = f"{spec.factory}, {store.rows:,} x {store.dimension}: recall@{config.recall_at} and latency"
