@@ -270,7 +270,8 @@ def _open_s3(url: str, brief: bool) -> tuple[Any, str]:
     if brief:
         tries = {"total_max_attempts": _BRIEF_TRIES}
     config = {"retries": {"mode": "legacy", **tries}}
-    fs = ObjectStore(use_listings_cache=False, max_concurrency=1, config_kwargs=config)
+    version = ObjectStore._get_kwargs_from_urls(url)
+    fs = ObjectStore(use_listings_cache=False, max_concurrency=1, config_kwargs=config, **version)
     return fs, fs._strip_protocol(url)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from botocore import exceptions
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
-from s3fs.core import S3_RETRYABLE_ERRORS, _error_wrapper
+from s3fs.core import S3_RETRYABLE_ERRORS, _error_wrapper, version_id_kw
 from s3fs.errors import translate_boto_error
 
 
@@ -26,8 +26,9 @@ class ObjectStore(S3FileSystem):
         return await _error_wrapper(_answer, args=(request,), kwargs=arguments, retries=self.retries)
 
     async def _file_size(self, path: str) -> int:
-        bucket, key, _ = self.split_path(path)
-        return int((await self._call_s3("head_object", Bucket=bucket, Key=key))["ContentLength"])
+        bucket, key, version = self.split_path(path)
+        found = await self._call_s3("head_object", self.kwargs, Bucket=bucket, Key=key, **version_id_kw(version))
+        return int(found["ContentLength"])
 
     file_size = sync_wrapper(_file_size)
     """Bytes of the object at a path; FileNotFoundError where there is none. `info` would then list, for a folder."""
