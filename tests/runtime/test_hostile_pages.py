@@ -17,6 +17,7 @@ from st_ray.evaluation.judge import Scored
 from st_ray.evaluation.report import find_intervals
 from st_ray.mining.filters import Dropped
 from st_ray.mining.negative_statistics import Report, Statistics
+from st_ray.runtime.compare_stores import page as drift
 from st_ray.runtime.config import Names
 from st_ray.runtime.evaluation import cross_encoder, similarity
 from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig, EvaluateSimilarityConfig
@@ -156,10 +157,25 @@ def of_negatives(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
     return negatives.negatives_page(dict.fromkeys(counts, 1) | texts, lineage, report, scores, examples)
 
 
+def of_drift(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
+    counts = dict.fromkeys(("old_rows", "new_rows", "unchanged", "added", "gone", "texts"), 1)
+    overlap = {"mean": 1.0, "top_k": 1, "nearest": 1.0, "queries": 1, "corpus": 2, "counts": [0, 1]}
+    texts = {
+        "old": SCRIPT,
+        "new": SCRIPT,
+        "unmoved": SCRIPT,
+        "similarities": [SCRIPT],
+        "furthest": [(SCRIPT, 0.5)],
+        "differences": [f"{SCRIPT}: {SCRIPT} before"],
+    }
+    return drift.drift_page({**counts, **texts, "movement": None, "overlap": overlap, "switch": {"rows": 0}})
+
+
 PAGES: dict[Any, Callable[[Path, pytest.MonkeyPatch], bytes]] = {
     bitext: of_bitext,
     communities: of_communities,
     cross_encoder: of_cross_encoder,
+    drift: of_drift,
     export: of_export,
     negatives: of_negatives,
     paraphrases: of_paraphrases,
