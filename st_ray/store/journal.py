@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from st_ray.core.errors import StRayError, reason_of
+from st_ray.core.errors import StRayError, masked, reason_of
 from st_ray.store import fs
 
 STAGING = "staging"
@@ -80,14 +80,15 @@ def note_error(folder: str, error: BaseException, shard: str = "") -> None:
     message, remedy = (error.message, error.remedy) if isinstance(error, StRayError) else (_told(error), "")
     noted = NotedError(message[:_LONGEST], remedy[:_LONGEST], shard, round(time.time(), 3))
     with contextlib.suppress(OSError, StRayError):
-        kept = [*read_errors(folder), noted][-_KEPT:]
+        # It may be this very store that fails: nobody waits long for it.
+        kept = [*read_errors(folder, brief=True), noted][-_KEPT:]
         document = json.dumps([dataclasses.asdict(one) for one in kept], indent=1, ensure_ascii=False)
-        fs.write_atomic(fs.join(folder, STAGING, _ERRORS), document.encode("utf-8", "replace"))
+        fs.write_atomic(fs.join(folder, STAGING, _ERRORS), document.encode("utf-8", "replace"), brief=True)
 
 
-def read_errors(folder: str) -> tuple[NotedError, ...]:
-    """Those that are kept, the last one at the end."""
-    found = _read(fs.join(folder, STAGING, _ERRORS))
+def read_errors(folder: str, *, brief: bool = False) -> tuple[NotedError, ...]:
+    """Those that are kept, the last one at the end. `brief`: see `fs.open_fs`."""
+    found = _read(fs.join(folder, STAGING, _ERRORS), brief)
     return tuple(_error_of(one) for one in found) if isinstance(found, list) else ()
 
 
@@ -96,12 +97,12 @@ def _error_of(found: Mapping[str, Any]) -> NotedError:
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {reason_of(error)}"
+    return masked(f"{type(error).__name__}: {reason_of(error)}")
 
 
-def _read(url: str) -> Any:
+def _read(url: str, brief: bool = False) -> Any:
     try:
-        return json.loads(fs.read_bytes(url))
+        return json.loads(fs.read_bytes(url, brief=brief))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:

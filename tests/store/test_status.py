@@ -188,3 +188,8 @@ def test_what_is_no_output_is_refused(folder: str, tmp_path: Path) -> None:
     for place in (folder, fs.join(folder, "nowhere"), fs.join(folder, "thesis.tex")):
         with pytest.raises(InputError, match="holds no output of st-ray"):
             status_of(place)
+
+
+def test_no_password_is_kept_with_an_error(tmp_path: Path) -> None:
+    note_error(str(tmp_path), OSError("no way to http://me:secret-of-tests@proxy:80"))
+    assert [error.message for error in read_errors(str(tmp_path))] == ["OSError: no way to http://***@proxy:80"]
