@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from st_ray.core.page import Section
 from st_ray.evaluation.class_judges import SoftmaxAccuracy
 from st_ray.evaluation.judge import Scored
 from st_ray.evaluation.report import find_intervals
@@ -19,6 +20,7 @@ from st_ray.mining.filters import Dropped
 from st_ray.mining.negative_statistics import Report, Statistics
 from st_ray.runtime.compare_stores import page as drift
 from st_ray.runtime.config import Names
+from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.evaluation import cross_encoder, similarity
 from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig, EvaluateSimilarityConfig
 from st_ray.runtime.export import output as export
@@ -29,6 +31,8 @@ from st_ray.runtime.mining.negatives import report as negatives
 from st_ray.runtime.mining.negatives.distribution import Distributions
 from st_ray.runtime.mining.paraphrases import page as paraphrases
 from st_ray.runtime.mining.paraphrases.write import Survey
+from st_ray.runtime.report import page as any_job
+from st_ray.runtime.result import JobResult
 from st_ray.runtime.training import output as training
 from st_ray.runtime.training.config import TrainCrossEncoderConfig
 from st_ray.store.manifest import Manifest, ShardEntry
@@ -37,6 +41,7 @@ from tests.conftest import ROOT
 from tests.core.test_page import Page
 
 SCRIPT = "<script>alert(1)</script>"
+RUN = [Section(SCRIPT, SCRIPT, facts={SCRIPT: SCRIPT}, code=SCRIPT)]
 EVALUATED = {
     "cross_encoder": SCRIPT,
     "model": SCRIPT,
@@ -74,7 +79,7 @@ def of_cross_encoder(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
         name=SCRIPT,
         output=SCRIPT,
     )
-    return cross_encoder._page(config, EVALUATED, findings)
+    return cross_encoder._page(config, EVALUATED, findings, RUN)
 
 
 def of_similarity(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
@@ -85,7 +90,7 @@ def of_similarity(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
         name=SCRIPT,
         output=SCRIPT,
     )
-    return similarity._page(config, EVALUATED, {})
+    return similarity._page(config, EVALUATED, {}, RUN)
 
 
 def of_training(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
@@ -103,11 +108,11 @@ def of_training(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
         "primary": SCRIPT,
     }
     history = [Record(step, 1.0, 0.5, 0.1, 1.0, 1.0, 10.0 * step, {SCRIPT: 0.5}) for step in (1, 2)]
-    return training.training_page(config, about, history)
+    return training.training_page(config, about, history, RUN)
 
 
 def of_export(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
-    export.write_report(folder, EXPORTED, b"")
+    export.write_report(folder, EXPORTED, b"", RUN)
     return (folder / export.TRAINING / export.REPORT).read_bytes()
 
 
@@ -122,7 +127,7 @@ def of_communities(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
     names = ("communities", "rows_in_communities", "rows_with_enough_neighbours", "largest", "median", "smallest")
     about = dict.fromkeys(names, 2) | {"sizes": [{"from": 2, "to": 2, "communities": 1, "rows": 2}]}
     members = [{"rank": row + 1, "row": row, "score": 0.5} for row in range(2)]
-    return communities.report(config, store, about, [{"size": 2, "members": members}])
+    return communities.report(config, store, about, [{"size": 2, "members": members}], RUN)
 
 
 def of_bitext(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
@@ -134,7 +139,7 @@ def of_bitext(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
     outline = bitext.Outline({1.0: 1.0}, np.array([0.0, 1.0]), np.ones(1), np.zeros(1), {SCRIPT: shown})
     counts = ("source_rows", "target_rows", "candidates_forward", "candidates_backward", "candidates_mutual", "pairs")
     about = dict.fromkeys(counts, 1) | {"source": SCRIPT, "target": SCRIPT, "scores": SCRIPT}
-    return bitext.bitext_page(about, {"threshold": None, "retrieval": SCRIPT, "margin": "ratio"}, outline)
+    return bitext.bitext_page(about, {"threshold": None, "retrieval": SCRIPT, "margin": "ratio"}, outline, RUN)
 
 
 def of_paraphrases(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
@@ -143,7 +148,7 @@ def of_paraphrases(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
     about = {"embeddings": SCRIPT, "rows": 2, "index": SCRIPT, "factory": SCRIPT, "similarity": SCRIPT}
     counts = {"pairs": 1, "top_k": 1, "rows_in_no_pair": 0, "min_score": None, "recall": None}
     manifest = Manifest("pairs", {}, (ShardEntry("part", 1, 0, 1, "d"),), about | counts)
-    return paraphrases.report(SCRIPT, manifest, Survey(2, 0.5, 0.5, np.ones(3, np.int64)))
+    return paraphrases.report(SCRIPT, manifest, Survey(2, 0.5, 0.5, np.ones(3, np.int64)), RUN)
 
 
 def of_negatives(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
@@ -154,7 +159,7 @@ def of_negatives(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
     texts = {"model": SCRIPT, "cross_encoder": SCRIPT, "scores": SCRIPT, "texts": {"documents": 1}}
     lineage = {"num_negatives": 1, "sampling_strategy": SCRIPT}
     examples = pa.table({SCRIPT: [SCRIPT], "negatives": [[SCRIPT, SCRIPT]]})
-    return negatives.negatives_page(dict.fromkeys(counts, 1) | texts, lineage, report, scores, examples)
+    return negatives.negatives_page(dict.fromkeys(counts, 1) | texts, lineage, report, scores, examples, RUN)
 
 
 def of_drift(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
@@ -168,10 +173,18 @@ def of_drift(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
         "furthest": [(SCRIPT, 0.5)],
         "differences": [f"{SCRIPT}: {SCRIPT} before"],
     }
-    return drift.drift_page({**counts, **texts, "movement": None, "overlap": overlap, "switch": {"rows": 0}})
+    return drift.drift_page({**counts, **texts, "movement": None, "overlap": overlap, "switch": {"rows": 0}}, RUN)
+
+
+def of_any_job(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
+    config = EncodeConfig(input=(SCRIPT,), model=SCRIPT, output=str(folder))
+    done = JobResult(Manifest(SCRIPT, {SCRIPT: SCRIPT, "model": [SCRIPT]}, ()), str(folder))
+    any_job.write_report(config, done, {SCRIPT: SCRIPT}, {SCRIPT: 1.0})
+    return (folder / any_job.PAGE).read_bytes()
 
 
 PAGES: dict[Any, Callable[[Path, pytest.MonkeyPatch], bytes]] = {
+    any_job: of_any_job,
     bitext: of_bitext,
     communities: of_communities,
     cross_encoder: of_cross_encoder,

@@ -142,10 +142,10 @@ def _about(config: EvaluateCrossEncoderConfig, store: ScoreStore, findings: Find
 
 
 def _page(
-    config: EvaluateCrossEncoderConfig, about: Mapping[str, Any], findings: Findings, run: Iterable[Section] = ()
+    config: EvaluateCrossEncoderConfig, about: Mapping[str, Any], findings: Findings, of_run: Iterable[Section]
 ) -> bytes:
     title = f"{config.judge.class_name}{f': {config.name}' if config.name else ''}"
-    return report_page(title, _facts(config, about), [*sections(findings), *run])
+    return report_page(title, _facts(config, about), [*sections(findings), *of_run])
 
 
 def _facts(config: EvaluateCrossEncoderConfig, about: Mapping[str, Any]) -> dict[str, str]:
