@@ -61,6 +61,10 @@ class ShardError(StRayError):
     """One shard of work failed; the message names it."""
 
 
+class LostError(ShardError):
+    """Processes or machines were lost that had a share in some work; it can be done again as it is."""
+
+
 def masked(text: str) -> str:
     """The text, with `***` for the user and the password in any URL, `http://***@host`."""
     return _USER.sub(r"\1***@", text)

@@ -1,10 +1,9 @@
 """The Ray Data idiom in one place: one row a shard, `.map` everywhere, failures travel as data.
 
 A single row is never split or merged with another, so a shard keeps its identity from plan to commit, whichever block
-it lies in. Rows carry
-`shard` (its number) and `name` (its part); a step that raises turns its row into one with `failure` set, which the
-following steps pass on, so that the driver learns which shard failed and why, and the other shards go on. `took` has
-the seconds that each step worked on the shard.
+it lies in. Rows carry `shard` (its number), `name` (its part) and `output` (the folder of the part); a step that raises
+turns its row into one with `failure` set, which the following steps pass on, so that the driver learns which shard
+failed and why, and the other shards go on. `took` has the seconds that each step worked on the shard.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from st_ray.core.errors import ShardError, StRayError
+from st_ray.core.errors import LostError, ShardError, StRayError, reason_of
+from st_ray.runtime.at_work import titled
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_nodes
 
 if TYPE_CHECKING:
@@ -30,16 +30,23 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _END_SECONDS = 10
+_LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.RayActorError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.OutOfMemoryError,
+)
 
 
-def start_rows(tasks: list[tuple[int, str, Any]], blocks: int) -> ray.data.Dataset:
+def start_rows(tasks: list[tuple[int, str, Any]], blocks: int, output: str) -> ray.data.Dataset:
     """A dataset with a row for each `(number, part name, picklable descriptor)`, in so many blocks.
 
     What lies in one block goes through each step in one call, row by row: Ray's own work is by the block.
     """
     import ray.data
 
-    rows = [{"shard": number, "name": name, "task": pack(task)} for number, name, task in tasks]
+    rows = [{"shard": number, "name": name, "output": output, "task": pack(task)} for number, name, task in tasks]
     return ray.data.from_items(rows, override_num_blocks=blocks)
 
 
@@ -118,13 +125,28 @@ def tasks_then_actors(
 
 
 def result_of(ref: Any) -> Any:
-    """A Ray object's value; the project's own errors come out as they were raised."""
+    """A Ray object's value; the project's own errors come out as they were raised.
+
+    Raises:
+        LostError: it was lost with a process or a machine, more often than Ray makes it anew.
+    """
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, StRayError):
             raise error.cause from None
+        if isinstance(error.cause, _LOST):
+            raise _lost(error.cause) from error
         raise
+    except _LOST as error:
+        raise _lost(error) from error
+
+
+def _lost(error: Exception) -> LostError:
+    return LostError(
+        f"processes or machines were lost in the midst of it: {type(error).__name__}: {reason_of(error)}",
+        "run the same command again: what is committed is kept",
+    )
 
 
 def failure_of(row: Row) -> StRayError | None:
@@ -146,11 +168,12 @@ def step_name(step: Any) -> str:
 def _run(step: Callable[[Row], Row], row: Row) -> Row:
     if row.get("failure"):
         return row
-    kept = {"shard": row["shard"], "name": row["name"]}
-    begun = time.perf_counter()
+    kept = {key: row[key] for key in ("shard", "name", "output")}
+    name, begun = step_name(step), time.perf_counter()
     try:
-        result = step(row)
-        took = seconds_of(row) | {step_name(step): time.perf_counter() - begun}
+        with titled(name, row["name"], row["output"]):
+            result = step(row)
+        took = seconds_of(row) | {name: time.perf_counter() - begun}
         return kept | result | {"failure": b"", "took": pack(took)}
     except StRayError as error:
         failure = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -15,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from st_ray.core.errors import ResourceError
+from st_ray.core.errors import ResourceError, reason_of
+from st_ray.core.summary import human_bytes
 
 # Enough for the few shards in flight; Ray's default (30% of the memory) would let queues grow into it.
 _LOCAL_OBJECT_STORE = 2 << 30
@@ -29,6 +31,8 @@ LOCAL_SETTINGS = {
     "RAY_metrics_report_interval_ms": "60000",
 }
 """Environment of a Ray that is started on this machine for a job."""
+STANDSTILL_SECONDS = 6 * 3600.0
+"""After which a pipeline gives up in which nothing moves. What moves are whole shards, which may well take an hour."""
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
@@ -43,7 +47,7 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
     A session that is already open is used as it is and left open.
 
     Raises:
-        ResourceError: no cluster answers at `address`.
+        ResourceError: no cluster answers at `address`, or Ray does not start here.
     """
     _quiet_environment(debug)
     import ray
@@ -64,8 +68,8 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
         try:
             with nullcontext() if debug else _held_back_stderr():
                 ray.init(address=address, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise _unreachable(address, error) from error
+        except Exception as error:  # Ray has no error of its own for this
+            raise (_not_started(error) if address == "local" else _unreachable(address, error)) from error
         try:
             with stop_on_signals():  # Ray has put a handler of its own in place
                 yield
@@ -102,7 +106,7 @@ def data_context(debug: bool = False) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = debug
-    context.execution_no_progress_timeout_s = 1800
+    context.execution_no_progress_timeout_s = STANDSTILL_SECONDS
     # A shard whose process dies again and again costs itself, not the job: what is missing is found by the plan.
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = 2
@@ -127,6 +131,16 @@ def _unreachable(address: str, error: Exception) -> ResourceError:
     return ResourceError(
         f"cannot reach Ray at {address!r}: {error}",
         "check --address / RAY_ADDRESS (`ray status` there), or leave both out to run on this machine",
+    )
+
+
+def _not_started(error: Exception) -> ResourceError:
+    folder = os.environ.get("RAY_TMPDIR") or "/tmp"
+    free = human_bytes(shutil.disk_usage(folder).free) if os.path.isdir(folder) else "nothing"
+    return ResourceError(
+        f"Ray did not start on this machine: {reason_of(error)}",
+        f"look whether memory, CPUs and the disk of {folder} ({free} free; RAY_TMPDIR names another) have room for it; "
+        f"its logs are in {folder}/ray/session_latest/logs",
     )
 
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from st_ray.core.errors import ShardError, StoreError, StRayError
+from st_ray.core.errors import LostError, OutputError, ShardError, StoreError, StRayError
+from st_ray.core.summary import human_seconds
 from st_ray.runtime import pipeline
+from st_ray.runtime.at_work import at_work
 from st_ray.runtime.log import Line, current_log
 from st_ray.runtime.meter import ELAPSED, Meter
 from st_ray.runtime.metrics import StageMetrics
 from st_ray.runtime.pipeline import Row
 from st_ray.runtime.progress import Progress, Snapshot, progress_line
 from st_ray.runtime.resources import TASK_CPUS
-from st_ray.runtime.session import raise_if_stopped
+from st_ray.runtime.session import STANDSTILL_SECONDS, raise_if_stopped
+from st_ray.runtime.stragglers import Watch, overdue_lines
 from st_ray.store.fs import AGAIN
 from st_ray.store.journal import StagePlan, note_error, note_stage
 from st_ray.store.lock import OutputLock
@@ -83,6 +86,10 @@ class Stage:
         """What a run that comes to it now says of it."""
         return StagePlan(self.label, self.noun, tuple(map(int, self.rows)), self.suffix, round(time.time(), 3))
 
+    def input_of(self, name: str) -> str:
+        """What to call the input of the part `name`."""
+        return self.describe(self.tasks[self.names().index(name)])
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -126,18 +133,30 @@ class _Tally:
         self.before = len(self.done)
         self.rows_to_do = sum(self._rows[name] for name in self.names if name not in self.done)
         self.failures: dict[str, StRayError] = {}
+        self.lost: dict[str, LostError] = {}
         self._started = time.monotonic()
         self._began_at = time.time()
         self._fresh: list[ShardEntry] = []
         self._moments: list[tuple[float, int]] = []
 
     @property
+    def committed(self) -> int:
+        """Shards that this run has committed."""
+        return len(self._fresh)
+
+    @property
     def hopeless(self) -> bool:
+        # Where one part cannot be written, for want of room say, none can.
+        cannot_write = any(isinstance(failure, OutputError) for failure in self.failures.values())
         of_store = sum(isinstance(failure, StoreError) for failure in self.failures.values())
-        return len(self.failures) >= GIVE_UP_AFTER or of_store >= _STORE_FAILURES
+        return cannot_write or of_store >= _STORE_FAILURES or len(self.failures) >= GIVE_UP_AFTER
 
     def todo(self) -> list[int]:
         return [n for n, name in enumerate(self.names) if name not in self.done and name not in self.failures]
+
+    def seconds(self) -> list[float]:
+        """Of work on each shard that is done, where that is known."""
+        return [sum(commit.took.values()) for commit in tuple(self.done.values()) if commit.took]
 
     def add(self, commit: Commit) -> None:
         """Note a part that was committed; its receipt may take a while to come here."""
@@ -192,9 +211,11 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
         return progress_line(stage.label, now, tally.rows_to_do, len(tally.names), stage.noun)
 
     needed = bool(tally.todo())
-    if needed:
-        note_stage(output.folder, stage.plan())
-    with Progress(line) if needed else nullcontext():
+    with ExitStack() as stack:
+        if needed:
+            note_stage(output.folder, stage.plan())
+            stack.enter_context(Progress(line))
+            stack.enter_context(Watch(stage.label, writer.folder, tally, stage.input_of))
         # What dies with an actor or a node is simply missing after a pass, and done in the next one; there, shard by
         # shard, so that one that kills its process takes no other with it.
         for attempt in range(ATTEMPTS):
@@ -216,7 +237,7 @@ def _run_pass(
 ) -> None:
     """Run the pipeline over `todo`; shards whose process died simply do not come back."""
     blocks = len(todo) if careful else block_count([stage.rows[number] for number, *_ in todo])
-    ds = stage.connect(pipeline.start_rows(todo, blocks), careful)
+    ds = stage.connect(pipeline.start_rows(todo, blocks, writer.folder), careful)
     publish = _Publish(stage.finish, writer)
     ds = pipeline.map_tasks(ds, publish, size=stage.writers, cpus=stage.writer_cpus, gpus=stage.writer_gpus)
     try:
@@ -226,6 +247,8 @@ def _run_pass(
             failure = pipeline.failure_of(row)
             if failure is None:
                 tally.add(pipeline.unpack(row["commit"]))
+            elif isinstance(failure, LostError):
+                tally.lost[row["name"]] = failure  # and done again in the next pass
             else:
                 tally.fail(row["name"], failure)
                 note_error(writer.folder, failure, row["name"])
@@ -234,13 +257,22 @@ def _run_pass(
     except StRayError:
         raise
     except Exception as error:  # Ray Data's own: no actor starts, the cluster is gone, nothing moves any more
-        last_line = (str(error).strip() or repr(error)).splitlines()[-1]
         broken = ShardError(
-            f"the pipeline broke off: {type(error).__name__}: {last_line}",
+            f"the pipeline broke off: {_why_broken(stage, writer.folder, error)}",
             f"--debug shows more; run the same command again: the {len(tally.done)} committed shards are kept",
         )
         broken.details = traceback.format_exc()
         raise broken from error
+
+
+def _why_broken(stage: Stage, output: str, error: Exception) -> str:
+    from ray.data.exceptions import ExecutionTimeoutError
+
+    if not isinstance(error, ExecutionTimeoutError):
+        last_line = (str(error).strip() or repr(error)).splitlines()[-1]
+        return f"{type(error).__name__}: {last_line}"
+    lines = overdue_lines(at_work(output), stage.input_of)
+    return "\n     ".join([f"nothing has moved for {human_seconds(STANDSTILL_SECONDS)}", *lines])
 
 
 def block_count(rows: Sequence[int]) -> int:
@@ -259,11 +291,12 @@ class _Publish:
     def __init__(self, finish: Callable[[Row], Part], writer: Writer) -> None:
         self._finish = finish
         self._writer = writer
+        self.__name__ = pipeline.step_name(finish)
 
     def __call__(self, row: Row) -> Row:
         begun = time.perf_counter()
         part = self._finish(row)
-        took = pipeline.seconds_of(row) | {pipeline.step_name(self._finish): time.perf_counter() - begun}
+        took = pipeline.seconds_of(row) | {self.__name__: time.perf_counter() - begun}
         return {"commit": pipeline.pack(self._writer.publish(row["name"], part, took))}
 
 
@@ -275,7 +308,7 @@ def _raise_if_incomplete(stage: Stage, tally: _Tally) -> None:
     tally.metrics.failed(sum(tally.names[number] not in tally.failures for number in shown))
     by_reason: dict[str, list[int]] = {}
     for number in shown:
-        failure = tally.failures.get(tally.names[number])
+        failure = tally.failures.get(tally.names[number]) or tally.lost.get(tally.names[number])
         reason = failure.message if failure else "the process that ran it died each time (out of memory, or a crash)"
         by_reason.setdefault(reason, []).append(number)
     lines = []

@@ -1,0 +1,122 @@
+"""What a worker is at stands in its title: `ps` shows it, and it can be read of a process that hangs.
+
+ray::encode part-00012.parquet since 2026-11-22T10:04:31+00:00 of s3://bucket/embeddings
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from st_ray.core.summary import human_seconds
+
+_TITLE = re.compile(r"ray::(?P<step>.+) (?P<part>\S+) since (?P<since>\S+) of (?P<output>.+)")
+_STATES = {
+    "T": "is stopped (SIGSTOP)",
+    "t": "is stopped by a debugger",
+    "D": "waits for a disk or a network file system",
+}
+"""Of the kernel's letters, those that tell why nothing happens."""
+_ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A process that works on a shard.
+
+    Attributes:
+        machine: name of its host.
+        step: what it does with the shard.
+        seconds: for how long.
+        state: why nothing happens, if that shows.
+    """
+
+    machine: str
+    process: int
+    part: str
+    step: str
+    seconds: float
+    state: str = ""
+
+    def __str__(self) -> str:
+        """For errors, without the part."""
+        state = f", which {self.state}" if self.state else ""
+        return f"{self.step} for {human_seconds(self.seconds)}, in process {self.process} on {self.machine}{state}"
+
+
+@contextmanager
+def titled(step: str, part: str, output: str) -> Iterator[None]:
+    """While the block runs, this process's title says what it is at."""
+    before = ray._raylet.getproctitle()
+    ray._raylet.setproctitle(_title(step, part, output, time.time()))
+    try:
+        yield
+    finally:
+        ray._raylet.setproctitle(before)
+
+
+def at_work(output: str) -> list[AtWork]:
+    """All processes of the cluster that work on a shard of `output`, the longest first.
+
+    A machine that does not answer within seconds is left out; all are, where the cluster is gone.
+    """
+    try:
+        return sorted(_ask_machines(output), key=lambda one: -one.seconds)
+    except (ray.exceptions.RayError, ConnectionError):
+        return []
+
+
+def _ask_machines(output: str) -> list[AtWork]:
+    # Nodes can share a machine.
+    nodes = {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    look = ray.remote(processes)
+    there = (NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes.values())
+    refs = [look.options(num_cpus=0, max_retries=0, scheduling_strategy=strategy).remote(output) for strategy in there]
+    ready, late = ray.wait(refs, num_returns=len(refs), timeout=_ANSWER_SECONDS)
+    for ref in late:
+        ray.cancel(ref)
+    found: list[AtWork] = []
+    for ref in ready:
+        try:
+            found += ray.get(ref)
+        except ray.exceptions.RayError:  # the machine has gone meanwhile
+            continue
+    return found
+
+
+def processes(output: str, proc: str = "/proc") -> Sequence[AtWork]:
+    """Those of this machine; none where the system has no /proc."""
+    found = []
+    for folder in Path(proc).glob("[0-9]*"):
+        try:
+            title = _read_title((folder / "cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace"))
+            if title is None or title["output"] != output:
+                continue
+            # The letter stands behind the parenthesised name, which may hold spaces.
+            letter = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            since = datetime.fromisoformat(title["since"]).timestamp()
+        except (OSError, IndexError, ValueError):  # it has just ended
+            continue
+        seconds = max(0.0, time.time() - since)
+        process, state = int(folder.name), _STATES.get(letter, "")
+        found.append(AtWork(socket.gethostname(), process, title["part"], title["step"], seconds, state))
+    return found
+
+
+def _title(step: str, part: str, output: str, since: float) -> str:
+    moment = datetime.fromtimestamp(since, timezone.utc).isoformat(timespec="seconds")
+    return f"ray::{step} {part} since {moment} of {output}"
+
+
+def _read_title(title: str) -> dict[str, str] | None:
+    found = _TITLE.fullmatch(title)
+    return found.groupdict() if found else None
