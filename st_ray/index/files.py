@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.core.errors import InputError, OutputError
+from st_ray.core.errors import InputError
 from st_ray.index.library import is_binary, load_faiss, reason
 from st_ray.index.spec import IndexSpec
 from st_ray.index.traits import read_traits
@@ -54,12 +54,11 @@ def write_index(index: Any, url: str) -> None:
         return
     write = faiss.write_index_binary if is_binary(index) else faiss.write_index
     try:
-        with publishing(path) as temporary:
-            write(index, temporary)
+        with publishing(path) as temporary, open(temporary, "wb") as file:
+            # Left to itself, faiss cuts a file short where the disk is full, and says nothing.
+            write(index, faiss.PyCallbackIOWriter(file.write))
     except (RuntimeError, OSError) as error:
-        raise OutputError(
-            f"cannot write {url}: {error}", "check the permission, the free space and the path"
-        ) from error
+        raise fs.cannot_write(url, error) from error
 
 
 def open_index(url: str, mmap: bool = False) -> Any:

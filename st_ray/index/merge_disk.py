@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from st_ray.core.errors import ConfigError, InputError, OutputError
+from st_ray.core.errors import ConfigError, InputError
 from st_ray.index.files import index_bytes, index_from_bytes, open_index, publishing
 from st_ray.index.library import ivf_layer, layers
 from st_ray.index.query import keep_parameter
@@ -60,7 +60,7 @@ def merge_on_disk(trained: bytes, paths: Sequence[str], target: str, parameter: 
             if open_index(temporary, mmap=True).ntotal != total:
                 raise InputError(f"{target} does not hold the {total} vectors of its parts", "merge in memory")
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error}", "check the permission and the free space") from error
+        raise fs.cannot_write(target, error) from error
     return total
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +16,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from st_ray.core.errors import InputError, OutputError, StoreError, reason_of
+from st_ray.core.summary import human_bytes
 
 # A single PUT is atomic on these; elsewhere a finished temporary file is renamed into place.
 _ATOMIC_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"}
@@ -36,6 +39,7 @@ _SIGNED = re.compile(
 """Parameters of a URL's query that are secrets, or go with one."""
 AGAIN = "; then run the same command again: what is committed is kept"
 """The end of a remedy."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 """Errors that say what stands at a place, not that the store fails."""
 
@@ -174,7 +178,7 @@ def write_atomic(url: str, data: bytes, *, brief: bool = False) -> None:
                 fs.pipe_file(temporary, data)
                 fs.mv(temporary, path)
     except OSError as error:
-        raise _cannot_write(url, error) from error
+        raise cannot_write(url, error) from error
 
 
 def create_exclusive(url: str, data: bytes) -> bool:
@@ -199,7 +203,7 @@ def create_exclusive(url: str, data: bytes) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise _cannot_write(url, error) from error
+        raise cannot_write(url, error) from error
     return True
 
 
@@ -242,6 +246,17 @@ def list_folders(url: str) -> list[str]:
         return []
     names = {posixpath.basename(entry["name"].rstrip("/")) for entry in entries if entry["type"] == "directory"}
     return sorted(name for name in names if name and not name.startswith("."))
+
+
+def cannot_write(url: str, error: Exception) -> OutputError:
+    """What to raise where the local `url` cannot be written; a disk that is full is named."""
+    if not any(os.strerror(code) in str(error) for code in _FULL):
+        return OutputError(f"cannot write {url}: {error}", "check the permission, the free space and the path")
+    disk = os.path.dirname(os.path.abspath(open_fs(url)[1]))
+    while not os.path.ismount(disk):
+        disk = os.path.dirname(disk)
+    free = human_bytes(shutil.disk_usage(disk).free)
+    return OutputError(f"cannot write {url}: the disk at {disk} is full, {free} are free ({error})", "make room there")
 
 
 def _refuse_secrets(url: str) -> None:
@@ -325,10 +340,6 @@ def _code(error: BaseException) -> str:
     """The code in S3's answer that the driver's error was made of."""
     response = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
-
-
-def _cannot_write(url: str, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {url}: {error}", "check the permission, the free space and the path")
 
 
 def _protocols(fs: Any) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import faiss
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from st_ray.core.errors import InputError, OutputError
+from st_ray.index import files
 from st_ray.index.files import check_part, index_bytes, index_from_bytes, open_index, write_index
 from st_ray.index.query import search_index
 from tests.index.kinds import EXACT, MERGED, PARTS_ONLY, ROWS, filled, spec_of, vectors
@@ -38,6 +40,13 @@ def test_round_trip(factory: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["part-00000.faiss"]
+
+
+@pytest.mark.parametrize("factory", EXACT)
+def test_a_full_disk_is_an_error(factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "publishing", lambda path: nullcontext("/dev/full"))
+    with pytest.raises(OutputError, match=r"part\.faiss: the disk at /.* is full"):
+        write_index(filled(factory), str(tmp_path / "part.faiss"))
 
 
 @pytest.mark.parametrize("factory", DAMAGED)

@@ -53,8 +53,9 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_litter(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match=r"cannot write .*file.*No space left"):
+    with pytest.raises(OutputError, match=r"cannot write .*file: the disk at /.* is full, .*No space left") as error:
         fs.write_atomic(str(target), b"new")
+    assert error.value.remedy == "make room there"
     monkeypatch.undo()
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
