@@ -119,6 +119,7 @@ class StubScorerLoader:
     Attributes:
         pids: folder where each actor leaves a file named after its process.
         hold: while this file exists, scorers wait before a shard.
+        seconds: time a shard takes at least.
         fatal: a document that kills the actor's process, each time.
         nan: a document whose score is not finite.
         labels: scores of a pair.
@@ -126,6 +127,7 @@ class StubScorerLoader:
 
     pids: str = ""
     hold: str = ""
+    seconds: float = 0.0
     fatal: str = ""
     nan: str = ""
     labels: int = 1
@@ -174,6 +176,7 @@ class StubScorer:
     ) -> np.ndarray:
         while self._loader.hold and Path(self._loader.hold).exists():
             time.sleep(0.02)
+        time.sleep(self._loader.seconds)
         scores = np.empty((len(tokens), self._loader.labels), np.float32)
         for row, length in enumerate(tokens.lengths.tolist()):
             ids, _ = tokens.padded(np.array([row]), length, 0)

@@ -11,26 +11,29 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.ray.corpora import assert_holds, part_bytes_of, texts_of, write_jsonl
-from tests.ray.storm import SHARD_ROWS, jobs
+from tests.ray.corpora import assert_holds, texts_of
+from tests.ray.storm_jobs import GROUPS, SHARD_ROWS, SHARDS, result_of, small_pieces, write_inputs
 
-SHARDS = 300
+STORMS = int(os.environ.get("STORMS", "1"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("seed", range(int(os.environ.get("STORMS", "1"))))
-def test_a_storm_changes_no_byte(seed: int, tmp_path: Path) -> None:
-    texts = texts_of(SHARDS * SHARD_ROWS)
-    source, out = write_jsonl(tmp_path / "c.jsonl", texts), tmp_path / "out"
-    command = [sys.executable, "-m", "tests.ray.storm", source, str(out), str(seed)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800, check=False)
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("seed", range(STORMS))
+def test_a_storm_changes_no_byte(group: str, seed: int, tmp_path: Path) -> None:
+    stormy, calm = tmp_path / "stormy", tmp_path / "calm"
+    write_inputs(tmp_path)
+    command = [sys.executable, "-m", "tests.ray.storm", group, str(tmp_path), str(stormy), str(seed)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1000, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     counts = json.loads(run.stdout.splitlines()[-1])
     print(counts)
     assert counts["workers killed"] and counts["machines killed"]
-    assert_holds(out / "embeddings", texts)
-    for name, job in jobs(source, str(tmp_path / "calm")):
-        job()
-        assert part_bytes_of(out / name) == part_bytes_of(tmp_path / "calm" / name), name
+    with small_pieces():
+        for name, job in GROUPS[group](str(tmp_path), str(calm)):
+            job()
+            assert result_of(stormy / name) == result_of(calm / name), name
+    if group == "retrieval":
+        assert_holds(stormy / "embeddings", texts_of(SHARDS * SHARD_ROWS))
