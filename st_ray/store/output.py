@@ -254,6 +254,7 @@ class OutputFolder:
 
     def finish(self, manifest: Manifest) -> None:
         """Publish the manifest: the output is complete from here on."""
+        self._sweep_temporaries()
         fs.write_atomic(fs.join(self.folder, MANIFEST), manifest.to_json())
         fs.remove(fs.join(self.folder, STAGING), recursive=True)
 

@@ -191,3 +191,12 @@ def test_a_job_notices_that_its_lock_was_taken(tmp_path: Path, monkeypatch: pyte
         held._thread.join(timeout=5)
         assert held.lost
     assert fs.exists(url)  # it is not ours to remove
+
+
+def test_what_killed_writers_left_is_gone_when_the_output_is_finished(tmp_path: Path) -> None:
+    output = OutputFolder(str(tmp_path / "out"), "numbers")
+    writer = output.begin({})
+    entry = writer.commit("part-00000.parquet", Part(b"x", 1, 0))
+    (tmp_path / "out" / "data" / ".part-00000.parquet.0123456789ab.tmp").write_bytes(b"half")
+    output.finish(Manifest("numbers", {}, (entry,)))
+    assert [path.name for path in (tmp_path / "out" / "data").iterdir()] == ["part-00000.parquet"]
