@@ -42,7 +42,9 @@ def evaluate_similarity_summary(result: JobResult) -> str:
     }
     lines |= {"pairs": _pairs(about), "model": f"{about['model']}, {computed(about)}"}
     if about["min_cosine_to_float32"] is not None:
-        lines["cosine"] = f"{about['min_cosine_to_float32']:.5f} at least, to embeddings in float32, over a sample"
+        lines["agreement"] = (
+            f"a cosine of {about['min_cosine_to_float32']:.5f} at least, to embeddings in float32, over a sample"
+        )
     lines |= _left_out(about)
     lines["report"] = _report(result)
     if result.already_complete:
