@@ -211,18 +211,27 @@ def _take_config(arguments: list[str]) -> tuple[list[str], str | None]:
     return arguments, None
 
 
-def _with_help(config_type: type[Any]) -> type[Any]:
-    """A subclass whose fields carry their docstrings as help, unwrapped (tyro keeps the breaks of indented lines)."""
-    documented: list[tuple[str, Any, Any]] = []
+def documented(config_type: type[Any]) -> list[tuple[dataclasses.Field[Any], Any, str]]:
+    """The fields with their types and their docstrings, unwrapped (tyro keeps the breaks of indented lines).
+
+    A job's own stand first, those that all jobs share last.
+    """
     hints = typing.get_type_hints(config_type, include_extras=True)
     docs = _field_docs(config_type)
-    for field in dataclasses.fields(config_type):
-        annotation: Any = typing.Annotated[hints[field.name], tyro.conf.arg(help=docs[field.name])]
-        documented.append((field.name, annotation, dataclasses.field(default=field.default)))
-    made = dataclasses.make_dataclass(config_type.__name__, documented, bases=(config_type,), frozen=True, kw_only=True)
-    # A job's own flags stand first in its help, those that all jobs share last.
+    fields = {field.name: field for field in dataclasses.fields(config_type)}
     order = dict.fromkeys(name for base in config_type.__mro__ for name in vars(base).get("__annotations__", ()))
-    made.__dataclass_fields__ = {name: made.__dataclass_fields__[name] for name in order}  # type: ignore[attr-defined]
+    return [(fields[name], hints[name], docs[name]) for name in order]
+
+
+def _with_help(config_type: type[Any]) -> type[Any]:
+    """A subclass whose fields carry their docstrings as help."""
+    fields: list[tuple[str, Any, Any]] = []
+    for field, hint, text in documented(config_type):
+        annotation: Any = typing.Annotated[hint, tyro.conf.arg(help=text)]
+        fields.append((field.name, annotation, dataclasses.field(default=field.default)))
+    made = dataclasses.make_dataclass(config_type.__name__, fields, bases=(config_type,), frozen=True, kw_only=True)
+    # Those that a base has stand where the base has them, unless they are put in order.
+    made.__dataclass_fields__ = {name: made.__dataclass_fields__[name] for name, *_ in fields}  # type: ignore[attr-defined]
     return made
 
 
@@ -242,7 +251,8 @@ def _module_name() -> str:
 
 
 def _description(config_type: type) -> str:
-    return f"{config_type.__doc__} --config FILE reads the same flags from a YAML file; flags given here win."
+    text = f"{config_type.__doc__} --config FILE reads the same flags from a YAML file; flags given here win."
+    return f"{text} docs/jobs/{_module_name().removeprefix('jobs.')}.md shows examples and what comes of them."
 
 
 def _report(log: Log, error: StRayError, details: str, debug: bool, status: int) -> None:

@@ -84,12 +84,23 @@ def test_bad_flags_exit_with_one_message(extra: list[str], message: str, capsys:
     assert "Traceback" not in shown
 
 
-def test_help_explains_every_flag_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_every_flag_with_its_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs._cli._module_name", lambda: "jobs.encode")
     with pytest.raises(SystemExit) as ended:
         parse(EncodeConfig, ["--help"])
     assert ended.value.code == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for text in ("--shard-rows INT", "(default: 50000)", "--check-ids", "hashed to 16 bytes", "--output STR", "s3://"):
+    for text in (
+        "--shard-rows INT",
+        "(default: 50000)",
+        "--check-ids",
+        "hashed to 16 bytes",
+        "--output STR",
+        "s3://",
+        "docs/jobs/encode.md",
+    ):
         assert text in shown
 
 
