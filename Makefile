@@ -1,5 +1,6 @@
 # make demo | chain | test | test-slow | lint | bench | bench-search — each sets up .venv first, once.
 # make chain CRANFIELD=FOLDER — a re-ranker of one's own, from mining to measuring, on a collection in BEIR's layout.
+# make docs — makes the tables of jobs and flags in README and docs anew; make docs-test runs every command that stands there.
 # make peer-evaluators — records again what the evaluators of an older peer give, in an environment of its own.
 # make peer-export — the peer opens our exports for OpenVINO and we open its; another environment of its own.
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PEER_OPENVINO := .peers/sentence-transformers-6.2.0-openvino
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: setup demo chain test test-slow soak lint format bench bench-search peer-evaluators peer-export clean
+.PHONY: setup demo chain test test-slow soak lint format bench bench-search peer-evaluators peer-export docs docs-test clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +38,12 @@ test-slow: setup
 
 soak: setup
 	STORMS=10 $(BIN)/python -m pytest -m slow -s tests/ray/test_storm.py
+
+docs: setup
+	$(BIN)/python -m docs.generate
+
+docs-test: setup
+	$(BIN)/python -m pytest -m slow tests/docs
 
 lint: setup
 	$(BIN)/ruff check .
