@@ -109,9 +109,8 @@ def links_of(page: str) -> list[str]:
 
 
 def needs_of(page: str) -> list[str]:
-    """The pages, as links, whose commands must have been run before: those of the line that begins with `Needs: `."""
-    found = _NEEDS.search(page)
-    return _LINK.findall(found[0]) if found else []
+    """The pages, as links, whose commands must have been run before: those of lines that begin with `Needs: `."""
+    return [link for line in _NEEDS.findall(page) for link in _LINK.findall(line)]
 
 
 def anchors_of(page: str) -> set[str]:
