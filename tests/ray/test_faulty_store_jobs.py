@@ -19,7 +19,7 @@ from st_ray.runtime.evaluation.config import EvaluateCrossEncoderConfig, Evaluat
 from st_ray.runtime.evaluation.cross_encoder import evaluate_cross_encoder
 from st_ray.runtime.evaluation.retrieval import EvaluateRetrievalConfig, evaluate_retrieval
 from st_ray.runtime.evaluation.similarity import evaluate_similarity
-from st_ray.runtime.export.config import ExportConfig
+from st_ray.runtime.export.config import ExportModelConfig
 from st_ray.runtime.export.job import export_model
 from st_ray.runtime.export.output import publish
 from st_ray.runtime.fuse.config import FuseConfig
@@ -145,7 +145,7 @@ def bitext(place: str, output: str) -> None:
 
 
 def exported(place: str, output: str) -> None:
-    export_model(ExportConfig(model=f"{place}/model", output=output, backend="onnx", for_other_cpu=True))
+    export_model(ExportModelConfig(model=f"{place}/model", output=output, backend="onnx", for_other_cpu=True))
 
 
 def examples(place: str, output: str) -> None:
