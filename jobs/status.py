@@ -11,6 +11,7 @@ from st_ray.core.errors import InputError, StRayError
 from st_ray.runtime.status.config import StatusConfig
 from st_ray.runtime.status.show import as_json, line, screen
 from st_ray.store.status import Status, status_of
+from st_ray.store.versions import newest_outputs
 
 
 def main() -> None:
@@ -33,12 +34,13 @@ def _look(config: StatusConfig) -> bool:
     """Print where all outputs stand; whether one of them is being made."""
     found: list[Status] = []
     failed: list[StRayError] = []
-    for folder in config.outputs:
+    folders = [folder for output in config.outputs for folder in newest_outputs(output)]
+    for folder in folders:
         try:
             found.append(status_of(folder))
         except StRayError as error:
             failed.append(error)
-    show = line if len(config.outputs) > 1 else screen
+    show = line if len(folders) > 1 else screen
     if config.json or config.log_format == "json":
         show = as_json
     elif config.watch is not None and sys.stdout.isatty():

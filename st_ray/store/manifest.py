@@ -75,6 +75,12 @@ class Manifest:
         """Shards, rows and bytes in all."""
         return {"shards": len(self.entries), "rows": self.rows, "bytes": self.total_bytes}
 
+    @property
+    def seconds(self) -> float | None:
+        """What the run that ended the job took; some jobs keep it by what it went into. None where none is kept."""
+        kept = self.run.get("seconds")
+        return float(sum(kept.values())) if isinstance(kept, Mapping) else kept
+
     def to_json(self) -> bytes:
         """The file's content; a fixed order of keys, one entry a line."""
         head = {

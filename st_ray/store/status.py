@@ -195,7 +195,7 @@ def _finished_stage(folder: str, manifest: Manifest) -> StageStatus:
     """The parts of a finished output; its rows are those in the parts."""
     commits = _commits(folder) if manifest.entries else {}
     moments = [(commits[entry.name].at, entry.rows) for entry in manifest.entries if entry.name in commits]
-    last, seconds = max((at for at, _ in moments), default=0.0), manifest.run.get("seconds")
+    last, seconds = max((at for at, _ in moments), default=0.0), manifest.seconds
     return StageStatus(
         folder="",
         label=manifest.kind,

@@ -165,6 +165,17 @@ class Versions:
         return sorted(filter(is_version_name, fs.list_names(self.root)))
 
 
+def newest_outputs(folder: str) -> list[str]:
+    """What the newest version in `folder` consists of so far, one output a stage; of any other folder itself."""
+    versions = Versions(folder)
+    try:
+        newest = versions.names()[-1:]
+    except NotADirectoryError:
+        newest = []
+    stages = [versions.folder(name, within) for name in newest for within in (EMBEDDINGS, INDEX)]
+    return [stage for stage in stages if fs.is_file(fs.join(stage, RUN))] or [folder]
+
+
 def _is_ours(folder: str) -> bool:
     try:
         run = json.loads(fs.read_bytes(fs.join(folder, RUN)))

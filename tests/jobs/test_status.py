@@ -94,6 +94,18 @@ def test_several_outputs_have_a_line_each(tmp_path: Path, capsys: pytest.Capture
     assert "none holds" in (shown := capsys.readouterr().err) and "nor holds" in shown
 
 
+def test_of_versions_the_newest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("v-20261121T020000Z", "v-20261122T020000Z"):
+        OutputFolder(str(tmp_path / name), "version").begin({})
+        half_done(tmp_path / name / "embeddings")
+    assert ran(str(tmp_path)) == 0
+    assert "v-20261122T020000Z/embeddings" in (shown := capsys.readouterr().out)
+    assert "v-20261121T020000Z" not in shown
+    half_done(tmp_path / "v-20261122T020000Z" / "index")
+    assert ran(str(tmp_path)) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = half_done(tmp_path)
     note_error(str(tmp_path), ShardError("bad", "mend it"), "part-00002.parquet")

@@ -64,7 +64,7 @@ def as_json(status: Status) -> str:
         "eta_seconds": stage.seconds_left if stage is not None and status.state == "running" else None,
         "errors": [{**dataclasses.asdict(error), "earlier": _is_earlier(status, error)} for error in status.errors],
         "bytes": manifest.total_bytes if manifest is not None else None,
-        "seconds": manifest.run.get("seconds") if manifest is not None else None,
+        "seconds": manifest.seconds if manifest is not None else None,
         "at": status.at,
     }
     return json.dumps(document, ensure_ascii=False)
@@ -95,8 +95,8 @@ def _result(status: Status) -> dict[str, str]:
     lines = {}
     if manifest is not None and manifest.entries:
         lines["rows"] = f"{manifest.rows:,} in {len(manifest.entries):,} shards, {human_bytes(manifest.total_bytes)}"
-    if manifest is not None and "seconds" in manifest.run:
-        lines["last run"] = human_seconds(manifest.run["seconds"])
+    if manifest is not None and manifest.seconds is not None:
+        lines["last run"] = human_seconds(manifest.seconds)
     return lines
 
 
