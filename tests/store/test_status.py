@@ -193,3 +193,8 @@ def test_what_is_no_output_is_refused(folder: str, tmp_path: Path) -> None:
 def test_no_password_is_kept_with_an_error(tmp_path: Path) -> None:
     note_error(str(tmp_path), OSError("no way to http://me:secret-of-tests@proxy:80"))
     assert [error.message for error in read_errors(str(tmp_path))] == ["OSError: no way to http://***@proxy:80"]
+
+
+def test_the_seconds_of_a_run() -> None:
+    runs: list[dict[str, object]] = [{"seconds": 2.5}, {"seconds": {"train": 2.0, "fill": 0.5}}, {}]
+    assert [Manifest("index", {}, (), run=run).seconds for run in runs] == [2.5, 2.5, None]
