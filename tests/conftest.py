@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from st_ray.runtime.session import LOCAL_SETTINGS
+from st_ray.runtime import own_ray
 
 if TYPE_CHECKING:
     from tests.faulty_store import FaultyStore
 
 os.environ.update(
-    LOCAL_SETTINGS,
+    own_ray.SETTINGS,
     HF_HUB_OFFLINE="1",
     # Two tests at a time have more threads than CPUs: those that wait must not spin, nor some go before others.
     OMP_WAIT_POLICY="PASSIVE",

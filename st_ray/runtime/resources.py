@@ -98,7 +98,7 @@ def plan_actors(
     """Fit the pool to `nodes`.
 
     Left to themselves: one actor a GPU; without GPUs one actor a CPU, or fewer with more threads where memory holds
-    no more. Threads of one actor wait for each other, and whatever interrupts one of them stops all. Some CPU is
+    no more, or there are fewer shards. Threads of one actor wait for each other, and whatever interrupts one of them stops all. Some CPU is
     always left for the tasks that read and write, since a pool that holds every CPU would wait for its input for ever.
 
     Args:
@@ -123,7 +123,7 @@ def plan_actors(
             "use --gpus-per-actor 0 to run on CPUs, or join a cluster that has GPUs with --address (--actors 0:MAX "
             "where an autoscaler adds them)",
         )
-    cpus = cpus_per_actor if cpus_per_actor is not None else _default_cpus(nodes, gpus, actor_bytes)
+    cpus = cpus_per_actor if cpus_per_actor is not None else _default_cpus(nodes, gpus, shards, actor_bytes)
     room = sum(_fit(node, cpus, gpus) for node in nodes)
     minimum, maximum = bounds or (1, room)
     if not waits:
@@ -197,7 +197,7 @@ def _leaving_room(nodes: Sequence[Node], cpus: float, gpus: float) -> float:
     return cpus
 
 
-def _default_cpus(nodes: Sequence[Node], gpus: float, actor_bytes: int) -> float:
+def _default_cpus(nodes: Sequence[Node], gpus: float, shards: int, actor_bytes: int) -> float:
     if gpus:
         return 1.0
     working = [node for node in nodes if node.cpus]
@@ -205,7 +205,7 @@ def _default_cpus(nodes: Sequence[Node], gpus: float, actor_bytes: int) -> float
         return 1.0
     smallest = min(working, key=lambda node: node.cpus)
     by_memory = min(node.memory for node in working) / actor_bytes if actor_bytes else math.inf
-    groups = max(1, int(min(smallest.cpus, by_memory)))
+    groups = max(1, int(min(smallest.cpus, by_memory, math.ceil(shards / len(working)))))
     return max(TASK_CPUS, math.floor((smallest.cpus - 2 * TASK_CPUS) / groups * 100) / 100)
 
 

@@ -18,22 +18,10 @@ from typing import Any
 
 from st_ray.core.errors import ResourceError, reason_of
 from st_ray.core.summary import human_bytes
+from st_ray.runtime import own_ray
 
-# Enough for the few shards in flight; Ray's default (30% of the memory) would let queues grow into it.
-_LOCAL_OBJECT_STORE = 2 << 30
-LOCAL_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray ends idle workers after a second where there are more than CPUs; starting one anew for each part costs a
-    # second of CPU, which on a small machine is taken from the model.
-    "RAY_idle_worker_killing_time_threshold_ms": "600000",
-    # Nobody looks at the events and metrics of a Ray that ends with the job.
-    "RAY_task_events_report_interval_ms": "0",
-    "RAY_metrics_report_interval_ms": "60000",
-}
-"""Environment of a Ray that is started on this machine for a job."""
 STANDSTILL_SECONDS = 6 * 3600.0
 """After which a pipeline gives up in which nothing moves. What moves are whole shards, which may well take an hour."""
-_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class Stopped(KeyboardInterrupt):
@@ -58,45 +46,22 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _check_reachable(address)
     options: dict[str, Any] = {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.ERROR}
-    if address == "local":
-        for name, value in LOCAL_SETTINGS.items():
-            os.environ.setdefault(name, value)
-        options |= {"include_dashboard": False, "object_store_memory": _object_store_bytes()}
+    alone = address == "local"
+    if alone:
+        options |= {"include_dashboard": False, "object_store_memory": own_ray.object_store_bytes()}
     # ray.init mostly waits for processes to come up; meanwhile the driver can load what it needs next.
     threading.Thread(target=importlib.import_module, args=("ray.data",), daemon=True).start()
-    with _on_loopback() if address == "local" else nullcontext():
-        try:
-            with nullcontext() if debug else _held_back_stderr():
-                ray.init(address=address, **options)
-        except Exception as error:  # Ray has no error of its own for this
-            raise (_not_started(error) if address == "local" else _unreachable(address, error)) from error
-        try:
-            with stop_on_signals():  # Ray has put a handler of its own in place
-                yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Let no process of a Ray that is started in the block listen on any but the loopback address.
-
-    Whoever reaches a port of Ray's can run code here. Ray itself does so on macOS and Windows alone, unless this
-    variable says otherwise; it is read when Ray is imported, which in this process was before.
-    """
-    from ray._private import ray_constants
-
-    before = os.environ.get(_CLUSTERS), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_CLUSTERS] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        yield
+        with own_ray.starting(with_logs=debug) if alone else nullcontext(), _held_back_stderr(unless=debug):
+            ray.init(address=address, **options)
+    except Exception as error:  # Ray has no error of its own for this
+        raise (_not_started(error) if alone else _unreachable(address, error)) from error
+    try:
+        # Ray has put a handler of its own in place.
+        with stop_on_signals(), own_ray.without_data_helpers() if alone else nullcontext():
+            yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
-        if before[0] is None:
-            del os.environ[_CLUSTERS]
-        else:
-            os.environ[_CLUSTERS] = before[0]
+        ray.shutdown()
 
 
 def data_context(debug: bool = False) -> None:
@@ -178,8 +143,11 @@ def raise_if_stopped() -> None:
 
 
 @contextmanager
-def _held_back_stderr() -> Iterator[None]:
+def _held_back_stderr(unless: bool) -> Iterator[None]:
     """Keep what is written to file descriptor 2, Ray's native part included, and show it only if the block raises."""
+    if unless:
+        yield
+        return
     sys.stderr.flush()
     real = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -200,8 +168,3 @@ def _quiet_environment(debug: bool) -> None:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-
-
-def _object_store_bytes() -> int:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(80 << 20, min(_LOCAL_OBJECT_STORE, memory // 5))

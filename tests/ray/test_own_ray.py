@@ -1,0 +1,52 @@
+"""A Ray that a job starts for itself: on the loopback address, and no process of it beyond those that work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+LOOK = """
+import json, psutil
+from st_ray.runtime import pipeline
+from st_ray.runtime.resources import plan_actors, cluster_nodes
+from st_ray.runtime.session import data_context, ray_session
+
+def private():
+    from ray._private import services
+    from ray._private.node import Node
+    from ray.data._internal import stats
+    return Node.start_monitor, Node.start_api_server, services.get_node, stats.get_or_create_stats_actor
+
+before = private()
+with ray_session():
+    import ray
+    data_context()
+    rows = pipeline.start_rows([(0, "a", None), (1, "b", None)], 2, "nowhere")
+    done = pipeline.map_actors(rows, lambda: dict, plan_actors(cluster_nodes(), shards=2)).take_all()
+    this = psutil.Process()
+    all_of_them = [this, *this.children(recursive=True)]
+    listening = [c for one in all_of_them for c in one.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+    print(json.dumps({
+        "done": sorted(row["name"] for row in done),
+        "addresses": sorted({connection.laddr.ip for connection in listening}),
+        "processes": [" ".join(one.cmdline()) for one in all_of_them[1:]],
+        "actors": [actor["ActorClassName"] for actor in ray._private.state.actors().values()],
+    }))
+assert private() == before
+"""
+
+
+def test_it_listens_on_loopback_alone_and_runs_nothing_that_is_not_asked_for() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    run = subprocess.run([sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, check=True)
+    seen = json.loads(run.stdout)
+    assert seen["done"] == ["a", "b"]
+    assert seen["addresses"]
+    assert set(seen["addresses"]) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert any("raylet" in command for command in seen["processes"])
+    left_out = ("monitor.py", "log_monitor.py", "dashboard.py")
+    assert not [command for command in seen["processes"] if any(name in command for name in left_out)]
+    assert seen["actors"]
+    assert {name.partition("(")[0] for name in seen["actors"]} == {"MapWorker"}
