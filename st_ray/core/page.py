@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-_STYLE = """
-:root { color-scheme: light dark;
-  --text: #1b1f24; --soft: #59636e; --line: #d5dae0; --back: #ffffff; --mark: #0072b2; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e3e7ec; --soft: #9aa4b0; --line: #3a424c; --back: #14181d; --mark: #56b4e9; }
-  figure:not(.chart) svg { filter: invert(1) hue-rotate(180deg) brightness(.9); mix-blend-mode: screen; }
-}
-body { margin: 0 auto; max-width: 62.5rem; padding: 1rem; background: var(--back); color: var(--text);
+from st_ray.core.chart import CHART_STYLE, PALETTE
+
+_STYLE = (
+    f"""{PALETTE}{CHART_STYLE}@media (prefers-color-scheme: dark) {{
+  figure:not(.chart) svg {{ filter: invert(1) hue-rotate(180deg) brightness(.9); mix-blend-mode: screen; }}
+}}
+"""
+    + """body { margin: 0 auto; max-width: 62.5rem; padding: 1rem; background: var(--back); color: var(--text);
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { margin: .5rem 0 1rem; font-size: 1.6rem; line-height: 1.25; overflow-wrap: anywhere; }
 h2 { margin: 0; font-size: 1.2rem; overflow-wrap: anywhere; }
@@ -29,13 +29,6 @@ figure { box-sizing: border-box; padding: .5rem; border: 1px solid var(--line); 
   background: var(--back); }
 figure svg { display: block; max-width: 100%; height: auto; }
 figure.chart { padding: 0; border: 0; }
-svg.chart text { fill: var(--soft); font: 12px system-ui, sans-serif; }
-svg.chart .strong { fill: var(--text); }
-svg.chart .middle { text-anchor: middle; }
-svg.chart .end { text-anchor: end; }
-svg.chart .mark { fill: var(--mark); }
-svg.chart .back { fill: var(--line); }
-svg.chart .line { stroke: var(--line); }
 pre { box-sizing: border-box; max-width: 100%; margin: 0; padding: .75rem; border: 1px solid var(--line);
   border-radius: .5rem; font: .875rem/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; }
@@ -61,6 +54,7 @@ th:last-child, td:last-child { padding-right: .25rem; }
   figure:not(.chart) svg { filter: none; mix-blend-mode: normal; }
 }
 """
+)
 _NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?( ?%)?|nan|-?inf|[-–—]?", re.IGNORECASE)
 _SMALLEST = 0.68
 """Of a picture's own size: on a narrower screen it is scrolled, so that its text can be read."""

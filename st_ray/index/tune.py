@@ -99,6 +99,7 @@ def tune(
     truth: np.ndarray,
     parameters: Sequence[int],
     target: float,
+    near: int | None = None,
 ) -> Curve:
     """Measure recall and time along `parameters`, and find the smallest value that reaches `target`.
 
@@ -106,11 +107,14 @@ def tune(
     is halved until it is closed. That finds the smallest if recall never falls as the parameter rises, which holds for
     inverted lists without compression, and elsewhere but for ripples far smaller than what is sampled.
 
+    Where it is known about where to look, only the neighbourhood is measured, and a little of the curve around it.
+
     Args:
         search: gives positions int64 `[q, k]` for a parameter, and the seconds that a query took; it is called with
             None if `parameters` is empty.
         truth: positions int64 `[q, k]` by exact search.
         parameters: rising; see `parameters_of`.
+        near: what did before a few rows changed.
 
     Raises:
         ValueError: what `recall` raises, or a target that is no share.
@@ -120,19 +124,27 @@ def tune(
     measured: dict[int | None, Point] = {}
 
     def reaches(parameter: int | None) -> bool:
-        found, seconds = search(parameter)
-        measured[parameter] = Point(parameter, recall(found, truth), seconds)
+        if parameter not in measured:
+            found, seconds = search(parameter)
+            measured[parameter] = Point(parameter, recall(found, truth), seconds)
         return measured[parameter].recall >= target
 
-    if parameters:
-        _search_smallest(parameters, reaches)
-    else:
+    if not parameters:
         reaches(None)
+    elif near is None:
+        _close(*_bracket_along(parameters, reaches), reaches)
+    else:
+        first, last = parameters[0], parameters[-1]
+        smallest = _close(*_bracket_around(near, first, last, reaches), reaches)
+        for shown in (smallest // 4, smallest // 2, 2 * smallest):
+            reaches(min(max(shown, first), last))
     return _curve(list(measured.values()), target)
 
 
-def _search_smallest(parameters: Sequence[int], reaches: Callable[[int], bool]) -> None:
-    low, high, beyond = 0, 0, 0
+def _bracket_along(parameters: Sequence[int], reaches: Callable[[int], bool]) -> tuple[int, int]:
+    """The last of the first `parameters` that do not reach, and the first that does; 0 for that where none does."""
+    # Nothing below the first one is worth trying: it is the smallest that makes sense.
+    low, high, beyond = parameters[0] - 1, 0, 0
     for parameter in parameters:
         if reaches(parameter) or high:
             high = high or parameter
@@ -141,11 +153,30 @@ def _search_smallest(parameters: Sequence[int], reaches: Callable[[int], bool]) 
                 break
         else:
             low = parameter
-    # Nothing below the first one is worth trying: it is the smallest that makes sense.
-    low = max(low, parameters[0] - 1)
+    return low, high
+
+
+def _bracket_around(near: int, first: int, last: int, reaches: Callable[[int], bool]) -> tuple[int, int]:
+    """One that does not reach and one that does, by steps away from `near` that double; see `_bracket_along`."""
+    low = high = min(max(near, first), last)
+    step = 1
+    if reaches(low):
+        while low >= first and reaches(low):
+            high, low, step = low, max(first - 1, low - step), 2 * step
+        return low, high
+    while not reaches(high):
+        if high == last:
+            return low, 0
+        low, high, step = high, min(last, high + step), 2 * step
+    return low, high
+
+
+def _close(low: int, high: int, reaches: Callable[[int], bool]) -> int:
+    """Halve the gap until it is closed; the smallest that reaches, else the last that was tried."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(middle) else (middle, high)
+    return high or low
 
 
 def _curve(points: list[Point], target: float) -> Curve:

@@ -98,8 +98,9 @@ def plan_actors(
     """Fit the pool to `nodes`.
 
     Left to themselves: one actor a GPU; without GPUs one actor a CPU, or fewer with more threads where memory holds
-    no more, or there are fewer shards. Threads of one actor wait for each other, and whatever interrupts one of them stops all. Some CPU is
-    always left for the tasks that read and write, since a pool that holds every CPU would wait for its input for ever.
+    no more, or there are fewer shards. Threads of one actor wait for each other, and whatever interrupts one of them
+    stops all. Some CPU is always left for the tasks that read and write, since a pool that holds every CPU would wait
+    for its input for ever.
 
     Args:
         shards: work to share; more actors than that are never started.

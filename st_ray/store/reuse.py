@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from st_ray.store import fs
-from st_ray.store.embeddings import embedding_array, read_part
+from st_ray.store.embeddings import embedding_array, read_part, take_rows
 from st_ray.store.join import Keyed, digest_keys, joined, keyed, lookup
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import ShardEntry
@@ -44,9 +43,22 @@ class OldStore:
         """Those of the shard whose part is `name`; see `read_matches`."""
         return read_matches(fs.join(self.matches, f"{name}.npy"))
 
-    def embeddings(self, matches: np.ndarray) -> np.ndarray:
-        """The stored embeddings of the old rows, `[m, columns]`."""
-        return old_embeddings(self.folder, self.entries, matches)
+    def copy_embeddings(self, matches: np.ndarray, target: np.ndarray) -> None:
+        """Put the stored embeddings of the old rows into the rows of `target`, `[n, columns]`, that they come again as.
+
+        Memory beside it: a row group. Row groups without any of them are not read.
+
+        Args:
+            matches: as `read_matches` gives them.
+
+        Raises:
+            InputError: a part is missing or damaged; it is named.
+        """
+        for part in np.unique(matches[:, 1]).tolist():
+            here = matches[matches[:, 1] == part]
+            here = here[np.argsort(here[:, 2], kind="stable")]
+            for places, table in take_rows(self.folder, self.entries[part], ["embedding"], here[:, 2].astype(np.int64)):
+                target[here[places, 0]] = embedding_array(table["embedding"])
 
 
 def match(new: Keyed, old: Keyed) -> tuple[Matches, int]:
@@ -79,29 +91,3 @@ def read_matches(url: str) -> np.ndarray:
         return np.load(io.BytesIO(fs.read_bytes(url)), allow_pickle=False)
     except FileNotFoundError:
         return np.empty((0, 3), np.int32)
-
-
-def old_embeddings(folder: str, entries: Sequence[ShardEntry], matches: np.ndarray) -> np.ndarray:
-    """The stored embeddings of old rows, `[m, columns]`. Memory: those, and a row group of a part.
-
-    Args:
-        folder: the old store.
-        entries: its parts, in order.
-        matches: as `read_matches` gives them; at least one.
-
-    Raises:
-        InputError: a part is missing or damaged; it is named.
-    """
-    found: np.ndarray | None = None
-    for part in np.unique(matches[:, 1]).tolist():
-        wanted = np.flatnonzero(matches[:, 1] == part)
-        rows, first = matches[wanted, 2], 0
-        for table in read_part(folder, entries[part], ["embedding"]):
-            here = (rows >= first) & (rows < first + len(table))
-            if here.any():
-                group = embedding_array(table["embedding"])
-                if found is None:
-                    found = np.empty((len(matches), group.shape[1]), group.dtype)
-                found[wanted[here]] = group[rows[here] - first]
-            first += len(table)
-    return np.empty((0, 0), np.float32) if found is None else found

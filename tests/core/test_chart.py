@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_ray.core.chart import Columns, bar_chart, column_chart, nice_steps, short_number
+from st_ray.core.chart import Columns, Dot, bar_chart, column_chart, line_chart, nice_steps, short_number, stand_alone
 
 
 def of_class(svg: bytes, name: str) -> list[ET.Element]:
@@ -76,3 +76,40 @@ def test_colours_are_those_of_the_page() -> None:
 )
 def test_short_numbers(value: float, text: str) -> None:
     assert short_number(value) == text
+
+
+SHARES = st.floats(0, 1, allow_subnormal=False)
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-6, 1e6), SHARES), min_size=1, max_size=9, unique_by=lambda dot: dot[0]),
+    SHARES,
+)
+def test_dots_are_to_scale(places: list[tuple[float, float]], level: float) -> None:
+    dots = [Dot(place, height) for place, height in sorted(places)]
+    svg = line_chart(dots, (level, "level"), "axis")
+    marks = [(float(mark.get("cx", "")), float(mark.get("cy", ""))) for mark in of_class(svg, "mark")]
+    assert len(marks) == len(dots)
+    assert [x for x, _ in marks] == sorted(x for x, _ in marks)
+    assert all(46 <= x <= 400 for x, _ in marks)
+    lines = {float(text.text or ""): float(text.get("y", "")) - 4 for text in of_class(svg, "end")[:-1]}
+    (low, bottom), (high, top) = min(lines.items()), max(lines.items())
+    assert low <= min(level, *(dot.height for dot in dots), 1.0) + 1e-9
+    for dot, (_, y) in zip(dots, marks, strict=True):
+        assert (bottom - y) * (high - low) == pytest.approx((dot.height - low) * (bottom - top), abs=0.3 * (high - low))
+
+
+def test_equal_factors_are_equal_lengths() -> None:
+    svg = line_chart([Dot(0.1, 0.2), Dot(1, 0.5), Dot(10, 0.9)], (0.5, ""), "axis")
+    left, middle, right = (float(mark.get("cx", "")) for mark in of_class(svg, "mark"))
+    assert right - middle == pytest.approx(middle - left, abs=0.2)
+    assert {"0.1", "1", "10"} <= {text.text for text in of_class(svg, "middle")}
+
+
+def test_names_do_not_lie_over_each_other_and_the_ringed_one_has_its() -> None:
+    dots = [Dot(1, 0.1, "a"), Dot(1.01, 0.2, "<b>", ringed=True), Dot(9, 0.9, "c")]
+    root = ET.fromstring(stand_alone(line_chart(dots, (0.5, ""), "axis"), "<title>"))
+    assert root[0].text == "<title>"
+    texts = {element.text for element in root.iter() if element.tag.endswith("text")}
+    assert {"<b>", "c"} <= texts
+    assert "a" not in texts

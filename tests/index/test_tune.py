@@ -18,9 +18,14 @@ from tests.index.kinds import filled, spec_of, vectors
 TRUTH = np.arange(100)[None]
 
 
-@given(st.lists(st.integers(0, 100), min_size=1, max_size=300).map(sorted), st.integers(1, 100), st.integers(1, 20))
-def test_the_smallest_that_reaches(found: list[int], target: int, first: int) -> None:
-    """`found[p - 1]` of 100 neighbours are found with a parameter of p."""
+@given(
+    st.lists(st.integers(0, 100), min_size=1, max_size=300).map(sorted),
+    st.integers(1, 100),
+    st.integers(1, 20),
+    st.none() | st.integers(1, 400),
+)
+def test_the_smallest_that_reaches(found: list[int], target: int, first: int, near: int | None) -> None:
+    """`found[p - 1]` of 100 neighbours are found with a parameter of p; where one looks first changes nothing."""
     first = min(first, len(found))
     parameters = [first]
     while parameters[-1] < len(found):
@@ -32,7 +37,7 @@ def test_the_smallest_that_reaches(found: list[int], target: int, first: int) ->
         asked.append(parameter)
         return TRUTH[:, : found[parameter - 1]], parameter / 1000
 
-    curve = tune(search, TRUTH, parameters, target / 100)
+    curve = tune(search, TRUTH, parameters, target / 100, near)
     assert len(asked) == len(set(asked)) == len(curve.points)
     assert [point.parameter for point in curve.points] == sorted(asked)
     assert curve.reached == (found[-1] >= target)
@@ -50,6 +55,18 @@ def test_a_little_beyond_the_target_is_measured() -> None:
     curve = tune(lambda p: (TRUTH[:, : 10 * (p or 0)], 0.0), TRUTH, [1, 2, 4, 8, 16, 32, 64], 0.2)
     assert [point.parameter for point in curve.points] == [1, 2, 4, 8]
     assert (curve.chosen, curve.best.recall) == (2, 0.2)
+
+
+@pytest.mark.parametrize(("near", "looks"), [(33, [33, 32, 8, 16, 66]), (30, [30, 31, 33, 32, 8, 16, 66])])
+def test_little_is_measured_where_the_neighbourhood_is_known(near: int, looks: list[int]) -> None:
+    asked: list[int] = []
+
+    def search(parameter: int | None) -> tuple[np.ndarray, float]:
+        asked.append(parameter or 0)
+        return TRUTH[:, :parameter], 0.0
+
+    assert tune(search, TRUTH, parameters_of(spec_of("IVF128,Flat"), 10), 0.33, near).chosen == 33
+    assert asked == looks
 
 
 def test_nothing_to_set() -> None:

@@ -280,7 +280,6 @@ def test_a_target_that_is_lost_calls_for_a_training(tmp_path: Path, monkeypatch:
         return curve(found)
 
     monkeypatch.setattr(f"{STEPS}.steps.measure", measure)
-    monkeypatch.setattr(f"{STEPS}.job.curve_svg", lambda *_: b"")
     flags = {"target_recall": 0.9, "tune_rows": 5}
     built(tmp_path / "old", store_of(tmp_path / "store", range(ROWS)), **flags)
     now = store_of(tmp_path / "now", range(20, ROWS + 20))

@@ -90,9 +90,8 @@ def build_index(config: BuildIndexConfig, session: ExitStack | None = None) -> J
         own = []
         if curve and curve.points:
             title = f"{spec.factory}, {store.rows:,} x {store.dimension}: recall@{config.recall_at} and latency"
-            picture = curve_svg(curve, title)
-            fs.write_atomic(fs.join(output.folder, PLOT), picture)
-            own.append(curve_section(curve, spec.search_parameter, picture))
+            fs.write_atomic(fs.join(output.folder, PLOT), curve_svg(curve, title))
+            own.append(curve_section(curve, spec.search_parameter))
         done = JobResult(manifest, output.folder)
         write_report(config, done, build_index_facts(done), laps.seconds, [built.parts], own)
         output.finish(manifest)

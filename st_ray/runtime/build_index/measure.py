@@ -36,10 +36,15 @@ class Probes:
     own: np.ndarray | None
 
 
-def measure(config: BuildIndexConfig, index: OpenedIndex, store: StoredVectors, probes: Probes) -> Curve:
+def measure(
+    config: BuildIndexConfig, index: OpenedIndex, store: StoredVectors, probes: Probes, near: int | None = None
+) -> Curve:
     """The curve of recall against latency, and the least setting that reaches the target.
 
     The truth comes from an exact search of the whole store. Latency is that of a batch of all probes, divided by them.
+
+    Args:
+        near: the setting of an index that is nearly the same (see `tune`).
     """
     similarity, k = similarity_of(index.spec.similarity), config.recall_at
     with _searcher(config, Target(store, similarity, {})) as exact:
@@ -53,7 +58,7 @@ def measure(config: BuildIndexConfig, index: OpenedIndex, store: StoredVectors, 
             return _others(found, probes.own, k), seconds / len(probes.queries)
 
         searcher.search(probes.queries[:100], k + 1)  # pages and threads come up
-        return tune(search, truth, parameters_of(index.spec, k + 1), config.target_recall)
+        return tune(search, truth, parameters_of(index.spec, k + 1), config.target_recall, near)
 
 
 @contextmanager

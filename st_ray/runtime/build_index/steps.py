@@ -180,7 +180,8 @@ class Steps:
             blocks = [result_of(ref) for ref in read_rows(self.store, own)]
             rows = np.concatenate(blocks) if blocks else np.empty((0, self.store.dimension), np.float32)
             asked = Probes(self.store.floats(rows) if self.store.is_binary else rows, own)
-        return measure(self.config, self._opened(parts), self.store, asked)
+        near = self.refreshed.about["parameter"] if self.refreshed else None
+        return measure(self.config, self._opened(parts), self.store, asked, near)
 
     def _opened(self, parts: StageResult) -> OpenedIndex:
         """The parts as a search sees them, before the manifest is written."""

@@ -201,7 +201,8 @@ class _Run:
             rows=[shard.rows for shard in corpus.shards],
             connect=pipeline.tasks_then_actors(read, make_encoder, actors),
             finish=MakePart(config.precision, ranges, old),
-            writers=max(1, actors.maximum // 2),
+            # Where rows are copied from an older store, that is most of the work.
+            writers=max(1, actors.maximum if old else actors.maximum // 2),
             describe=_describe,
         )
 

@@ -208,7 +208,7 @@ class MakePart:
         if self.old is not None and len(matches):
             fresh, stored = stored, np.empty((len(meta), stored.shape[1]), stored.dtype)
             stored[row["fresh"]] = fresh
-            stored[matches[:, 0]] = self.old.embeddings(matches)
+            self.old.copy_embeddings(matches, stored)
         return Part(
             data=part_bytes(meta, stored),
             rows=len(meta),
