@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import ray
 
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.shuffle import grouped_by_rows, spread
@@ -54,6 +55,17 @@ def match_rows(old: OldStore, new: Sequence[NewRows]) -> tuple[int, int]:
     return sum(result_of(count) for (count,) in kept), sum(result_of(pieces[0]) for pieces in found)
 
 
+def match_rows_soon(old: OldStore, new: Sequence[NewRows]) -> Any:
+    """A Ray object that will be what `match_rows` returns, or raise what that raises, once the files are written.
+
+    Few rows are matched by one task, while the caller goes on. It holds no CPU, so that whoever holds one may wait for
+    it. Buckets, where there are more rows, have been waited for.
+    """
+    if sum(entry.rows for entry in old.entries) + sum(each.rows for each in new) > BUCKET_ROWS:
+        return ray.put(match_rows(old, new))
+    return ray.remote(_match_all).options(num_cpus=0).remote(old, new)
+
+
 def count_rows(old: OldStore, new: Sequence[NewRows]) -> tuple[int, int]:
     """What `match_rows` would return; nothing is written. Raises what that raises."""
     _, joins = _meetings(old, new)
@@ -71,6 +83,14 @@ def _meetings(old: OldStore, new: Sequence[NewRows]) -> tuple[list[list[tuple[in
     numbers = [[number for number, _ in group] for group in new_groups]
     joins = [(numbers, *(parts[bucket] for parts in (*new_parts, *old_parts))) for bucket in range(count)]
     return [[(number, each.name) for number, each in group] for group in new_groups], joins
+
+
+def _match_all(old: OldStore, new: Sequence[NewRows]) -> tuple[int, int]:
+    numbered = list(enumerate(new))
+    (old_rows,), (new_rows,) = _old_buckets(old.folder, list(enumerate(old.entries)), 1), _new_buckets(numbered, 1)
+    gone, matches = _join([[number for number, _ in numbered]], new_rows, old_rows)
+    (kept,) = _keep(old.matches, [(number, each.name) for number, each in numbered], matches)
+    return kept, gone
 
 
 def _old_buckets(folder: str, parts: Sequence[tuple[int, ShardEntry]], count: int) -> list[Keyed]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from st_ray.core.errors import ShardError
 from st_ray.runtime import pipeline
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.compute import Compute, actors_for
@@ -25,7 +26,7 @@ from st_ray.runtime.encode.reference import (
     measure_cosine,
     sample_ranges,
 )
-from st_ray.runtime.encode.reuse import check_same_embeddings, find_matches
+from st_ray.runtime.encode.reuse import Reused, check_same_embeddings, find_matches
 from st_ray.runtime.encode.steps import Encode, EncoderLoader, MakePart, ReadAndTokenize, TokenEncoder
 from st_ray.runtime.encode.summary import encode_facts
 from st_ray.runtime.joining import job_session
@@ -95,16 +96,21 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
         writer = output.begin(lineage)
         run = _Run(config, corpus, model, compute, reused)
         ranges = run.ranges(output)
-        old, found = run.old_rows(output, writer)
+        old = run.old_rows(output, writer)
         meter = Meter()
         laps.end("plan")
-        result = run_stage(run.stage(actors, ranges, old, meter), output, writer, lock, meter)
+        try:
+            result = run_stage(run.stage(actors, ranges, old, meter), output, writer, lock, meter)
+        except ShardError:
+            if old is not None:
+                old.wait()  # what is wrong with the older store is wrong for all shards: better said once
+            raise
         manifest = Manifest(
             kind=KIND,
             lineage=lineage,
             entries=result.entries,
             about={**model.about, **_measured(result, reused), "ranges": ranges, **_source(corpus)},
-            run={**_figures(result, meter.read(), actors, laps.seconds), **found},
+            run={**_figures(result, meter.read(), actors, laps.seconds), **(old.found() if old else {})},
         )
         done = JobResult(manifest, output.folder)
         write_report(config, done, encode_facts(done), laps_with(laps.seconds, result), [result])
@@ -169,23 +175,23 @@ class _Run:
 
         return output.settle(RANGES, make)
 
-    def old_rows(self, output: OutputFolder, writer: Writer) -> tuple[OldStore | None, dict[str, Any]]:
-        """The store to take rows from, and counts of what it has and what is gone; of missing shards only."""
+    def old_rows(self, output: OutputFolder, writer: Writer) -> Reused | None:
+        """The store to take rows from, for the shards that are missing."""
         if self.reused is None:
-            return None, {}
+            return None
         old = OldStore(str(self.config.reuse), self.reused.entries, fs.join(output.folder, STAGING, "reuse"))
         committed = output.committed(writer)
         shards = self.corpus.shards
         named = [(part_name(shard.number, len(shards)), shard) for shard in shards]
         todo = [(name, shard) for name, shard in named if name not in committed]
-        counts = find_matches(old, todo, self.corpus.spec, self.config.on_bad_row)
-        return old, {"reused": counts["reused"], "gone": None if committed else counts["gone"]}
+        return find_matches(old, todo, not committed, self.corpus.spec, self.config.on_bad_row)
 
-    def stage(self, actors: ActorPlan, ranges: list[list[float]] | None, old: OldStore | None, meter: Meter) -> Stage:
+    def stage(self, actors: ActorPlan, ranges: list[list[float]] | None, old: Reused | None, meter: Meter) -> Stage:
         """The work on the shards."""
         config, corpus = self.config, self.corpus
         loader = self.model.loader_for(self.compute)
-        read = ReadAndTokenize(loader, corpus.spec, self.model.prompt, config.on_bad_row, config.keep_text, old)
+        store, wait = (old.store, old.wait) if old else (None, None)
+        read = ReadAndTokenize(loader, corpus.spec, self.model.prompt, config.on_bad_row, config.keep_text, store, wait)
         measure = None
         if not self.compute.exact:
             measure = functools.partial(
@@ -200,7 +206,7 @@ class _Run:
             tasks=corpus.shards,
             rows=[shard.rows for shard in corpus.shards],
             connect=pipeline.tasks_then_actors(read, make_encoder, actors),
-            finish=MakePart(config.precision, ranges, old),
+            finish=MakePart(config.precision, ranges, store),
             # Where rows are copied from an older store, that is most of the work.
             writers=max(1, actors.maximum if old else actors.maximum // 2),
             describe=_describe,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from st_ray.core.errors import InputError
-from st_ray.runtime.matching import NewRows, count_rows, match_rows
+from st_ray.runtime.matching import NewRows, count_rows, match_rows_soon
+from st_ray.runtime.pipeline import result_of
 from st_ray.store.embeddings import text_digests
 from st_ray.store.join import digest_keys
 from st_ray.store.lineage import Lineage, lineage_differences
@@ -40,22 +42,44 @@ def check_same_embeddings(folder: str, old: Lineage, now: Lineage) -> None:
         )
 
 
-def find_matches(
-    old: OldStore, todo: Sequence[tuple[str, ShardPlan]], spec: ReadSpec, on_bad_row: str
-) -> dict[str, int]:
-    """Write the matches of the shards `todo`, given by part name; returns counts of `reused` and `gone` rows.
+@dataclass(frozen=True)
+class Reused:
+    """The old store of a run, whose matches with the missing shards are being found.
 
-    Raises:
-        InputError: a file of the corpus changed or is damaged, or a part of the old store is.
+    Attributes:
+        counts: a Ray object that will be the rows that come again, and the old ones that do not.
+        whole: whether all shards are missing: only then is known what is gone.
     """
-    reused, gone = match_rows(old, _new_rows(todo, spec, on_bad_row))
-    return {"reused": reused, "gone": gone}
+
+    store: OldStore
+    counts: Any
+    whole: bool
+
+    def wait(self) -> None:
+        """Until the matches are written.
+
+        Raises:
+            InputError: a file of the corpus changed or is damaged, or a part of the old store is.
+        """
+        result_of(self.counts)
+
+    def found(self) -> dict[str, int | None]:
+        """Counts of `reused` and `gone` rows; raises what `wait` raises."""
+        reused, gone = result_of(self.counts)
+        return {"reused": reused, "gone": gone if self.whole else None}
+
+
+def find_matches(
+    old: OldStore, todo: Sequence[tuple[str, ShardPlan]], whole: bool, spec: ReadSpec, on_bad_row: str
+) -> Reused:
+    """Begin to write the matches of the shards `todo`, given by part name."""
+    return Reused(old, match_rows_soon(old, _new_rows(todo, spec, on_bad_row)), whole)
 
 
 def count_matches(
     old: OldStore, todo: Sequence[tuple[str, ShardPlan]], spec: ReadSpec, on_bad_row: str
 ) -> dict[str, int]:
-    """The counts that `find_matches` would give; nothing is written. Raises what that raises."""
+    """Counts of `reused` and `gone` rows; nothing is written. Raises what `Reused.wait` raises."""
     reused, gone = count_rows(old, _new_rows(todo, spec, on_bad_row))
     return {"reused": reused, "gone": gone}
 

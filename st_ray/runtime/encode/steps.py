@@ -61,7 +61,11 @@ class EncoderLoader(Protocol):
 
 @dataclass(frozen=True)
 class ReadAndTokenize:
-    """First step: the shard's texts, read, checked, and tokenized once each, unless an old store has them."""
+    """First step: the shard's texts, read, checked, and tokenized once each, unless an old store has them.
+
+    Attributes:
+        wait: returns once the matches with `old` are written.
+    """
 
     loader: EncoderLoader
     spec: ReadSpec
@@ -69,11 +73,14 @@ class ReadAndTokenize:
     on_bad_row: Literal["fail", "skip"]
     keep_text: bool
     old: OldStore | None = None
+    wait: Callable[[], None] | None = None
 
     def __call__(self, row: Row) -> Row:
         """The shard's tokens, each distinct text once, and its columns but the embedding."""
         plan: ShardPlan = task_of(row)
         block = read_shard(plan, self.spec, on_bad_row=self.on_bad_row)
+        if self.wait is not None:
+            self.wait()
         matches = self.old.matches_of(row["name"]) if self.old else np.empty((0, 3), np.int32)
         fresh = np.delete(np.arange(len(block), dtype=np.int32), matches[:, 0])
         texts = [block.texts[position] for position in fresh.tolist()] if len(matches) else block.texts
