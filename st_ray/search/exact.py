@@ -16,6 +16,9 @@ from st_ray.scoring.vectors import StoredVectors
 
 BLOCK_ROWS = 65_536
 """Rows that are scanned between two times that candidates are scored exactly."""
+_BLOCK_OF_FEW = 16_384
+_FEW_QUERIES = 2048
+"""Of so many, reading and joining the rows takes as long as scoring them: shorter blocks touch less fresh memory."""
 
 
 class ExactSearcher:
@@ -67,7 +70,8 @@ class ExactSearcher:
         if self._store.is_binary:
             return self._search_bits(queries, k)
         scan = Scan(self._similarity, torch.from_numpy(np.array(queries)).to(self._device), k)
-        for position, rows in self._gathered():
+        few = self._device == "cpu" and len(queries) <= _FEW_QUERIES
+        for position, rows in self._gathered(_BLOCK_OF_FEW if few else BLOCK_ROWS):
             try:
                 scan.absorb(torch.from_numpy(rows).to(self._device), position)
             except ValueError as error:
@@ -83,18 +87,18 @@ class ExactSearcher:
 
         codes = np.asarray(quantize_embeddings(queries, "ubinary"))
         best = TopK(len(queries), k)
-        for position, rows in self._gathered():
+        for position, rows in self._gathered(BLOCK_ROWS):
             distances, found = faiss.knn_hamming(codes, rows, min(k, len(rows)))
             best.merge(-distances.astype(np.float32), found.astype(np.int64) + position)
             self._on_rows(len(rows))
         return best.padded()
 
-    def _gathered(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Row groups that lie side by side, joined, and as the floats that they stand for."""
+    def _gathered(self, block_rows: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Row groups that lie side by side, joined up to `block_rows`, and as the floats that they stand for."""
         waiting: list[np.ndarray] = []
         first = count = 0
         for position, rows in self._blocks():
-            if count and (position != first + count or count + len(rows) > BLOCK_ROWS):
+            if count and (position != first + count or count + len(rows) > block_rows):
                 yield first, np.concatenate(waiting)
                 waiting, count = [], 0
             first = position if not count else first

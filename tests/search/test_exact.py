@@ -27,6 +27,7 @@ COSINE = similarity_of("cosine")
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "ROW_GROUP_ROWS", 7)
     monkeypatch.setattr(exact, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(exact, "_BLOCK_OF_FEW", 16)
 
 
 def opened(folder: Path, precision: str = "float32", parts: int = 4) -> StoredVectors:
