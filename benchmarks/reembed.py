@@ -2,9 +2,9 @@
 
 `jobs.reembed` runs three times over glosses of WordNet: for a first version; after a share of the texts was changed,
 added (some of them at the top, so that all rows move) or deleted; and once more with nothing changed. Each run is a
-command of its own. Its seconds are those of its manifest; start-up is the start of Ray and, by the record of the first
-shard, the time until the model's actors had loaded it. What is left, embeddings and index, is compared with the first
-run. On a shared machine trust ratios, not times.
+command of its own. Its seconds are those of its manifest; start-up is the start of Ray, and of the model's actors until
+the first shard met a loaded model (what is read and matched meanwhile costs nothing on top). What is left, embeddings
+and index, is compared with the first run. On a shared machine trust ratios, not times.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def run(folder: Path, rows: Rows, flags: str) -> Cost:
         raise SystemExit("no version was made")
     manifest = read_manifest(versions.folder(name))
     seconds, index = manifest.run["seconds"], manifest.about["index"]
-    loading = loading_seconds(Path(versions.folder(name, EMBEDDINGS)))
+    loading = read_manifest(versions.folder(name, EMBEDDINGS)).run["start_up_seconds"]["model"]
     refresh = (index or {}).get("refresh")
     return Cost(
         encoded=manifest.run["encoded"],
@@ -103,14 +103,6 @@ def run(folder: Path, rows: Rows, flags: str) -> Cost:
         start_up=seconds["Ray"] + loading,
         index_made=f"{index['factory']}, {refresh['how'] if refresh else 'built'}" if index else "none",
     )
-
-
-def loading_seconds(store: Path) -> float:
-    """Until the first shard's way through the pipeline began, from the start of the pipeline."""
-    records = [json.loads(path.read_text()) for path in (store / "commits").glob("*.json")]
-    first = min(records, key=lambda record: record["at"])
-    started = read_manifest(str(store)).run["start_up_seconds"]["first shard"]
-    return max(0.0, started - sum(first["took"].values()))
 
 
 if __name__ == "__main__":

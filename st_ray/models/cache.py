@@ -6,7 +6,9 @@ import functools
 import os
 import shutil
 import tempfile
+import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,13 @@ from pathlib import Path
 from filelock import FileLock
 
 from st_ray.core.errors import ModelError
+
+_waited: dict[str, float] = defaultdict(float)
+
+
+def waited_seconds(*kinds: str) -> float:
+    """What this process has spent on making folders of these kinds, or on waiting for another process that did."""
+    return sum(_waited[kind] for kind in kinds)
 
 
 class CacheError(ModelError):
@@ -35,6 +44,7 @@ def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     target = _root() / kind / key
     if target.is_dir():
         return target
+    begun = time.monotonic()
     with _writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(_lock_file(f"{kind}-{key}"))
@@ -47,6 +57,7 @@ def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     finally:
         lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
+        _waited[kind] += time.monotonic() - begun
     return target
 
 

@@ -120,6 +120,26 @@ class StageResult:
     noun: str = "rows"
     sizes: tuple[int, ...] = ()
 
+    def start_up(self, before: Mapping[str, float], step: str, conversion: float = 0.0) -> dict[str, float]:
+        """Seconds up to the first commit: those before the stage, until the shard met a loaded model, and from there.
+
+        Args:
+            before: the laps before the stage.
+            step: the model's.
+            conversion: what the model's loading spent on converting it, or waiting for that.
+        """
+        names = {entry.name for entry in self.fresh}
+        fresh = [commit for commit in self.commits if commit.entry.name in names and step in commit.took]
+        if not fresh:
+            return dict(before)
+        took = min(fresh, key=lambda commit: commit.at).took
+        steps = list(took)
+        work = sum(took[name] for name in steps[steps.index(step) :])
+        loading = max(0.0, self.first_commit_seconds - work - conversion)
+        laps = {"conversion": conversion} if conversion else {}
+        laps |= {"model": loading, "first shard": self.first_commit_seconds - loading - conversion}
+        return {**before, **{name: round(seconds, 2) for name, seconds in laps.items()}}
+
 
 class _Tally:
     """What has been committed, by part name, and when."""

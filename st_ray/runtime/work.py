@@ -5,6 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from st_ray.models.cache import waited_seconds
+
+CONVERSION = "conversion"
+"""Name, on the meter, of the seconds that an actor waited for its model to be converted."""
+
 
 class ShardWork:
     """Counts of one shard.
@@ -18,6 +23,7 @@ class ShardWork:
         self._meter = meter
         self._share = share
         self._told = time.perf_counter()
+        meter.put(**{CONVERSION: waited_seconds("openvino", "onnx")})
         if meter.idle_since is not None:
             meter.add(idle=self._told - meter.idle_since)
         self.places = 0

@@ -53,6 +53,9 @@ class InlineMeter:
     def add(self, **amounts: float) -> None:
         pass
 
+    def put(self, **values: float) -> None:
+        pass
+
     def flush(self) -> None:
         pass
 

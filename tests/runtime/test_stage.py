@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from st_ray.core.errors import OutputError
-from st_ray.runtime.stage import Stage, block_count, run_stage
-from st_ray.store.output import OutputFolder, Part
+from st_ray.runtime.stage import Stage, StageResult, block_count, run_stage
+from st_ray.store.manifest import ShardEntry
+from st_ray.store.output import Commit, OutputFolder, Part
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,14 @@ def test_nothing_is_published_without_the_lock(tmp_path: Path) -> None:
         lock._look(brief=False)
         with pytest.raises(OutputError, match="another job took over"):
             run_stage(stage, output, writer, lock, done)
+
+
+def test_the_seconds_up_to_the_first_commit_add_up() -> None:
+    entries = tuple(ShardEntry(name, 1, 0, 1, "") for name in "abc")
+    took = {"read": 0.5, "encode": 1.0, "make part": 0.25, "write": 0.25}
+    commits = (Commit(entries[0], 5.0, {}), Commit(entries[1], 20.0, took), Commit(entries[2], 19.0, took))
+    result = StageResult(entries, entries[1:], 1, 2, 9.0, 4.0, 0.0, commits)
+    laps = {"Ray": 2.0, "model": 2.5, "first shard": 1.5}
+    assert result.start_up({"Ray": 2.0}, "encode") == laps
+    assert result.start_up({"Ray": 2.0}, "encode", 2.0) == {**laps, "conversion": 2.0, "model": 0.5}
+    assert StageResult(entries, (), 3, 0, 1.0, 0.0, 0.0, commits).start_up({"Ray": 2.0}, "encode") == {"Ray": 2.0}

@@ -24,6 +24,7 @@ from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row
 from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.stage import Stage, StageResult
+from st_ray.runtime.work import CONVERSION
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Part
 
@@ -128,7 +129,7 @@ def scoring_figures(
         "shards_done_before": result.done_before,
         "pairs": pairs,
         "tokens": int(sum(entry.figures["tokens"] for entry in result.fresh)),
-        "start_up_seconds": {**start_up, "first shard": round(result.first_commit_seconds, 2)},
+        "start_up_seconds": result.start_up(start_up, pipeline.step_name(ScorePairs), totals.get(CONVERSION, 0.0)),
         "seconds": round(sum(start_up.values()) + result.seconds, 3),
         "model_seconds": round(totals.get("seconds", 0.0), 3),
         "pairs_per_second": round(rate, 1),

@@ -37,6 +37,7 @@ from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.work import CONVERSION
 from st_ray.store import fs
 from st_ray.store.embeddings import KIND, open_embeddings
 from st_ray.store.lineage import Lineage
@@ -247,7 +248,7 @@ def _figures(
         "rows": result.rows,
         "repeated_texts": counts["repeated"],
         "tokens": counts["tokens"],
-        "start_up_seconds": {**start_up, "first shard": round(result.first_commit_seconds, 2)},
+        "start_up_seconds": result.start_up(start_up, pipeline.step_name(Encode), totals.get(CONVERSION, 0.0)),
         "seconds": round(before_stage + result.seconds, 3),
         "model_seconds": round(totals.get("seconds", 0.0), 3),
         "rows_per_second_after_first_commit": round(result.steady_rate, 1),
