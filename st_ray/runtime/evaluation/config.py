@@ -15,6 +15,9 @@ from st_ray.runtime.config import NO_NAMES, DataJobConfig, Names, require_at_lea
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
 from st_ray.store.readers.spec import ReadSpec, ValueColumn
 
+SIMILARITIES = ("cosine", "euclidean", "manhattan", "dot")
+"""Those that are measured of a bi-encoder's embeddings."""
+
 EvaluatorName = Literal[
     "binary-accuracy", "binary-classification", "correlation", "f1", "softmax-accuracy", "reranking"
 ]

@@ -13,10 +13,10 @@ from st_ray.evaluation.score_judges import Correlation
 from st_ray.runtime.clock import Laps
 from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.evaluation.aggregate import evaluate
-from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
+from st_ray.runtime.evaluation.config import SIMILARITIES, EvaluateSimilarityConfig
 from st_ray.runtime.evaluation.crew import crew_for
 from st_ray.runtime.evaluation.output import EvaluationOutput
-from st_ray.runtime.evaluation.similarity_scoring import SIMILARITIES, SimilarityScoring
+from st_ray.runtime.evaluation.similarity_scoring import SimilarityScoring
 from st_ray.runtime.report.page import run_sections
 from st_ray.runtime.result import JobResult
 from st_ray.store.lineage import Lineage

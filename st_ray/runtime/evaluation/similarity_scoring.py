@@ -23,7 +23,7 @@ from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model, inspect_model
 from st_ray.runtime.encode.reference import FOR_COSINE, make_reference, measure_cosine
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, tokenizer_of
-from st_ray.runtime.evaluation.config import EvaluateSimilarityConfig
+from st_ray.runtime.evaluation.config import SIMILARITIES, EvaluateSimilarityConfig
 from st_ray.runtime.evaluation.labelled import LabelledPairs, LabelledSource, part_of
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
@@ -31,16 +31,12 @@ from st_ray.runtime.pipeline import Row, pack, task_of, unpack
 from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.stage import Stage
 from st_ray.runtime.work import ShardWork
-from st_ray.scoring.similarity import similarity_of
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import OutputFolder, Part
 from st_ray.store.scores import KIND, similarities_part
 
 if TYPE_CHECKING:
     import ray.data
-
-SIMILARITIES = ("cosine", "euclidean", "manhattan", "dot")
-"""Those that are measured."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,8 @@ class Compare:
 
     def __call__(self, row: Row) -> Row:
         """The similarities, float32 `[4, n]` in the order of `SIMILARITIES`; raises ShardError for one not finite."""
+        from st_ray.scoring.similarity import similarity_of  # it loads torch, which the driver can do without
+
         tokens: TokenizedTexts = unpack(row["tokens"])
         first, second = np.asarray(row["sides"])
         work = ShardWork(self._meter, len(first) / max(1, len(tokens.lengths)))

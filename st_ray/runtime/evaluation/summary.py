@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from st_ray.core.summary import computed, render_summary, scored_lines
+from st_ray.runtime.evaluation.config import SIMILARITIES
 from st_ray.runtime.evaluation.output import REPORT
-from st_ray.runtime.evaluation.similarity_scoring import SIMILARITIES
 from st_ray.runtime.report.page import PAGE
 from st_ray.runtime.result import JobResult
 from st_ray.store.output import REJECTS
