@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing beside it: no script, no link, all pictures within."""
+"""A report as one HTML file that needs nothing beside it: no script, all pictures within."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from urllib.parse import quote
 
 from st_ray.core.chart import CHART_STYLE, PALETTE
 
@@ -31,6 +32,8 @@ figure svg { display: block; max-width: 100%; height: auto; }
 figure.chart { padding: 0; border: 0; }
 pre { box-sizing: border-box; max-width: 100%; margin: 0; padding: .75rem; border: 1px solid var(--line);
   border-radius: .5rem; font: .875rem/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
+ul { margin: 0; padding-left: 1.25rem; }
+a { color: var(--mark); }
 table { border-collapse: collapse; }
 th, td { padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; }
@@ -64,7 +67,7 @@ _WIDE = 640
 
 @dataclass(frozen=True)
 class Section:
-    """One finding: a heading and, each if there is any, a sentence or two, a picture, tables and words to be copied.
+    """One finding: a heading and, each if there is any, a sentence or two, a picture, tables, links and words to copy.
 
     Attributes:
         title: the heading; also what is read out for the picture.
@@ -72,6 +75,7 @@ class Section:
         rows: of the table, all of one length; the first is its head. Columns of numbers are aligned to the right.
         picture: SVG, with a width in points; a chart of `st_ray.core.chart` has the colours of the page.
         facts: names and what they are, as a table of its own.
+        links: names and paths of other pages, relative to this one: below its folder.
         code: as it is to be typed.
     """
 
@@ -80,6 +84,7 @@ class Section:
     rows: Sequence[tuple[str, ...]] = ()
     picture: bytes = b""
     facts: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
 
 
@@ -106,6 +111,15 @@ def _facts(facts: Mapping[str, str]) -> Iterator[str]:
         yield "</tbody>\n</table>\n"
 
 
+def _links(links: Mapping[str, str]) -> Iterator[str]:
+    """None of them leads to another place, or runs anything, whatever its path is."""
+    if links:
+        yield "<ul>\n"
+        for name, path in links.items():
+            yield f'<li><a href="./{escape(quote(path))}">{escape(name)}</a></li>\n'
+        yield "</ul>\n"
+
+
 def _section(section: Section, prefix: str) -> Iterator[str]:
     figure, width = _figure(section.picture, section.title, prefix) if section.picture else ("", 0.0)
     wide = ' class="wide"' if width > _WIDE else ""
@@ -117,6 +131,7 @@ def _section(section: Section, prefix: str) -> Iterator[str]:
     if section.rows:
         yield from _table(section.rows)
     yield from _facts(section.facts)
+    yield from _links(section.links)
     if section.code:
         yield f"<pre>{escape(section.code)}</pre>\n"
     yield "</div>\n</section>\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -160,6 +161,15 @@ def test_facts_and_code_of_a_section() -> None:
     assert parsed.texts("td") == [HOSTILE]
     assert parsed.texts("pre") == [HOSTILE + "\n  indented"]
     assert {"class": "facts"} in parsed.attributes("table")
+
+
+def test_links_lead_to_what_lies_beside_the_page() -> None:
+    paths = [HOSTILE, "javascript:alert(1)", "//elsewhere/x", "embeddings/report.html"]
+    parsed = Page(report_page("t", {}, [Section("S", links={f"{path} {HOSTILE}": path for path in paths})]))
+    assert parsed.texts("a") == [f"{path} {HOSTILE}" for path in paths]
+    found = [attributes["href"] or "" for attributes in parsed.attributes("a")]
+    assert all(re.fullmatch(r"\./[\w/.%-]+", href) for href in found)
+    assert [unquote(href) for href in found] == [f"./{path}" for path in paths]
 
 
 @pytest.mark.parametrize(

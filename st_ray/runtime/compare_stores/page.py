@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from st_ray.core.figure import BLUE, svg_figure
+from st_ray.core.chart import Columns, column_chart
 from st_ray.core.page import Section, report_page
 from st_ray.runtime.compare_stores.told import moved_line, overlap_line, switch_line, texts_line
 
@@ -25,11 +25,16 @@ def drift_page(about: Mapping[str, Any], of_run: Iterable[Section]) -> bytes:
     return report_page("Drift", facts, [*_sections(about), *of_run])
 
 
-def _sections(about: Mapping[str, Any]) -> Iterator[Section]:
+def drift_sections(about: Mapping[str, Any]) -> Iterator[Section]:
+    """How far embeddings moved and whether neighbours are the same, where either was measured."""
     if about["movement"] is not None:
-        yield _movement(about, about["movement"])
+        yield _movement(about["compared_as"], about["movement"])
     if about["overlap"] is not None:
         yield _overlap(about["overlap"])
+
+
+def _sections(about: Mapping[str, Any]) -> Iterator[Section]:
+    yield from drift_sections(about)
     if about["furthest"]:
         rows = [(str(id), f"{cosine:.6f}") for id, cosine in about["furthest"]]
         yield Section("Moved most", "Of the texts that were measured.", [("id", "cosine"), *rows])
@@ -40,40 +45,28 @@ def _sections(about: Mapping[str, Any]) -> Iterator[Section]:
         )
 
 
-def _movement(about: Mapping[str, Any], found: Mapping[str, Any]) -> Section:
-    edges = np.linspace(found["low"], 1.0, len(found["counts"]) + 1)
+def _movement(compared_as: str, found: Mapping[str, Any]) -> Section:
     rows = [(name, f"{value:.6f}") for name, value in found["percentiles"].items()]
     rows.append(("mean", f"{found['mean']:.6f}"))
-
-    def draw(figure: Any) -> None:
-        axes = figure.add_subplot()
-        axes.bar(edges[:-1], found["counts"], width=np.diff(edges), align="edge", color=BLUE)
-        axes.set(xlabel="cosine to the embedding before", ylabel="texts")
-        axes.ticklabel_format(axis="x", useOffset=False)
-        axes.tick_params(axis="x", labelrotation=30, labelsize=8)
-        axes.grid(axis="y", linewidth=0.3)
-
+    labels = [(place, f"{found['low'] + place * (1 - found['low']):.6f}") for place in (0.0, 0.5, 1.0)]
+    chart = column_chart([Columns(np.asarray(found["counts"]), labels)])
     text = (
-        f"Compared are {about['compared_as']}. The greatest difference in any dimension is "
+        "How many texts have which cosine to their embedding before. "
+        f"Compared are {compared_as}. The greatest difference in any dimension is "
         f"{found['max_difference']:.3g}; {found['identical']:,} of {found['texts']:,} are identical."
     )
-    return Section("Movement", text, [("percentile", "cosine"), *rows], svg_figure(draw))
+    return Section("Movement", text, [("percentile", "cosine"), *rows], chart)
 
 
 def _overlap(found: Mapping[str, Any]) -> Section:
     counts: Sequence[int] = found["counts"]
     rows = [(f"{shared}", f"{texts:,}", f"{texts / found['queries']:.1%}") for shared, texts in enumerate(counts)]
-
-    def draw(figure: Any) -> None:
-        axes = figure.add_subplot()
-        axes.bar(range(len(counts)), counts, width=0.9, color=BLUE)
-        axes.set(xlabel=f"neighbours in common, of {found['top_k']}", ylabel="texts")
-        axes.grid(axis="y", linewidth=0.3)
-
+    shown: Sequence[int] = [0, len(counts) - 1] if len(counts) > 21 else range(len(counts))
+    labels = [((shared + 0.5) / len(counts), f"{shared}") for shared in shown]
     return Section(
         "Neighbours",
         f"How many of the {found['top_k']} nearest texts are the same in both stores, of {found['queries']:,} texts "
         f"among {found['corpus']:,}.",
         [("in common", "texts", "share"), *rows] if len(rows) <= 21 else (),
-        svg_figure(draw),
+        column_chart([Columns(np.asarray(counts), labels)]),
     )
