@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,16 +87,20 @@ class Drift:
         return dataclasses.asdict(self)
 
 
-def drift(old: str, new: str, settings: DriftSettings) -> Drift:
+def drift(old: str, new: str, settings: DriftSettings, most_rows: int | None = None) -> Drift:
     """Compare the finished embedding stores in the folders `old` and `new`.
 
     Memory: the digests of some million rows at a time (see `unchanged`), then the sampled embeddings of both stores as
     they are stored. Row groups without a sampled row are not read.
 
+    Args:
+        most_rows: of each store, about; of larger ones only some of their parts are looked at, spread evenly, and all
+            counts are of these.
+
     Raises:
         InputError: a store is not finished or damaged, or holds numbers that are not finite.
     """
-    stores = before, after = StoredVectors.open(old), StoredVectors.open(new)
+    stores = before, after = _looked_at(StoredVectors.open(old), StoredVectors.open(new), most_rows)
     found = unchanged((old, before.entries), (new, after.entries), settings.corpus_rows, settings.seed)
     rows = before.take(found.old), after.take(found.new)
     unmoved = _not_comparable(before, after) if found.texts else "the stores have no text in common"
@@ -121,6 +125,17 @@ def drift(old: str, new: str, settings: DriftSettings) -> Drift:
         overlap=_overlap(stores, rows, settings) if found.texts > 1 else None,
         switch=switch_of(open_embeddings(old), open_embeddings(new), settings.price_per_hour),
     )
+
+
+def _looked_at(old: StoredVectors, new: StoredVectors, most_rows: int | None) -> tuple[StoredVectors, StoredVectors]:
+    """The stores, with few enough of their parts: the same of both, since a corpus mostly keeps its order."""
+    if most_rows is None or max(old.rows, new.rows) <= most_rows:
+        return old, new
+    both = min(len(old.entries), len(new.entries))
+    largest = max(entry.rows for entry in (*old.entries, *new.entries))
+    numbers = np.linspace(0, both - 1, min(both, max(1, most_rows // largest))).round().astype(int).tolist()
+    one, other = (replace(store, entries=tuple(store.entries[at] for at in numbers)) for store in (old, new))
+    return one, other
 
 
 def _not_comparable(old: StoredVectors, new: StoredVectors) -> str:

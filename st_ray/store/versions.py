@@ -3,6 +3,7 @@
     ROOT/v-20261122T080906Z/run.json        lineage, written first
     ROOT/v-20261122T080906Z/embeddings/     an embedding store
     ROOT/v-20261122T080906Z/index/          an index of it, where one is wanted
+    ROOT/v-20261122T080906Z/report.html     the version as a page
     ROOT/v-20261122T080906Z/manifest.json   written last: the version is whole
     ROOT/latest                             the name of a whole version: one rename, or one PUT
     ROOT/lock.json                          while a job makes a version
@@ -16,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from st_ray.core.errors import OutputError
@@ -28,10 +29,16 @@ from st_ray.store.output import LOCK, RUN, OutputFolder
 KIND = "version"
 LATEST = "latest"
 EMBEDDINGS, INDEX = "embeddings", "index"
+PAGE = "report.html"
 _FORMAT = "v-%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"v-[0-9]{8}T[0-9]{6}Z")
 _MOST_BYTES = 64
 """Of a pointer; what is longer is something else."""
+
+
+def staying(whole: Sequence[str], latest: str, keep: int) -> list[str]:
+    """Of whole versions, given oldest first, the newest `keep` and the latest; oldest first."""
+    return sorted({*whole[-keep:], latest})
 
 
 def version_name(moment: datetime, others: Iterable[str]) -> str:
@@ -151,6 +158,7 @@ class Versions:
         fs.remove(self.folder(name, MANIFEST))
         for within in (INDEX, EMBEDDINGS):
             fs.remove(self.folder(name, within), recursive=True)
+        fs.remove(self.folder(name, PAGE))
         fs.remove(self.folder(name, RUN))
         filesystem, path = fs.open_fs(self.folder(name))
         if fs.is_local(filesystem):

@@ -24,6 +24,7 @@ from st_ray.store import fs
 from st_ray.store.manifest import read_manifest
 from st_ray.store.versions import Versions
 from tests.conftest import ROOT
+from tests.core.test_page import Page
 from tests.ray.corpora import assert_holds, nightly_for, part_bytes_of, texts_of, write_jsonl
 from tests.ray.test_search_job import rows_of, table_of
 from tests.stores import write_store
@@ -72,8 +73,26 @@ def test_the_next_version_is_that_of_a_full_run_for_the_price_of_what_changed(tm
         f"56 rows from {Path(first.folder).name}, 2 encoded, 4 of its rows gone",
         "56 kept, 2 added, 4 removed",
         "1.0000 at 5",
+        f"none since {Path(first.folder).name}",
+        f"{second.folder}/report.html",
     ):
         assert part in shown
+    for page in Page(Path(second.folder, "report.html").read_bytes()).attributes("a"):
+        assert Path(second.folder, str(page["href"])).is_file()
+
+
+def test_a_version_of_other_settings_is_compared_with_the_one_before(tmp_path: Path) -> None:
+    source, root = tmp_path / "c.jsonl", tmp_path / "root"
+    first = made(BEFORE, source, root, index="none")
+    second = made(AFTER, source, root, index="none", normalize=True)
+    drift = second.manifest.about["drift"]
+    assert (drift["how"], drift["before"], drift["texts"]) == ("compared", Path(first.folder).name, 56)
+    assert drift["movement"]["percentiles"]["min"] == pytest.approx(1)
+    assert drift["overlap"]["mean"] == 1.0
+    assert "nearest neighbours are the same" in reembed_summary(second)
+    assert Page(Path(second.folder, "report.html").read_bytes()).texts("h2")[:4] == [
+        *("What it consists of", "History", "Movement", "Neighbours"),
+    ]
 
 
 def test_a_search_keeps_to_the_version_that_it_began_with(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from st_ray.runtime.mining.negatives import report as negatives
 from st_ray.runtime.mining.negatives.distribution import Distributions
 from st_ray.runtime.mining.paraphrases import page as paraphrases
 from st_ray.runtime.mining.paraphrases.write import Survey
+from st_ray.runtime.reembed import page as version
+from st_ray.runtime.reembed.config import ReembedConfig
 from st_ray.runtime.report import page as any_job
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.training import output as training
@@ -183,6 +185,20 @@ def of_any_job(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
     return (folder / any_job.PAGE).read_bytes()
 
 
+def of_version(folder: Path, patch: pytest.MonkeyPatch) -> bytes:
+    config = ReembedConfig(input=(SCRIPT,), model=SCRIPT, output=SCRIPT)
+    refresh = {"how": "rebuilt", "why": SCRIPT}
+    about = {
+        "model": SCRIPT,
+        "differs": [SCRIPT],
+        "index": {"factory": SCRIPT, "bytes": 1, "curve": None, "refresh": refresh},
+        "drift": {"how": "not compared", "before": SCRIPT, "why": SCRIPT},
+    }
+    run = {"reused": 0, "encoded": 1, "gone": None, "left_out": 0, "resumed": True, "seconds": {SCRIPT: 1.0}}
+    manifest = Manifest("version", {"reuse": None, SCRIPT: SCRIPT}, (), about, run)
+    return version.version_page(config, SCRIPT, manifest, [("v-20261122T080906Z", manifest)])
+
+
 PAGES: dict[Any, Callable[[Path, pytest.MonkeyPatch], bytes]] = {
     any_job: of_any_job,
     bitext: of_bitext,
@@ -194,6 +210,7 @@ PAGES: dict[Any, Callable[[Path, pytest.MonkeyPatch], bytes]] = {
     paraphrases: of_paraphrases,
     similarity: of_similarity,
     training: of_training,
+    version: of_version,
 }
 
 
@@ -202,7 +219,9 @@ def test_no_script_of_the_data_is_run(module: Any, tmp_path: Path, monkeypatch: 
     page = PAGES[module](tmp_path, monkeypatch)
     parsed = Page(page)
     assert b"<script" not in page
-    assert {tag for tag, _, _ in parsed.elements}.isdisjoint({"script", "a", "link", "iframe", "object"})
+    assert {tag for tag, _, _ in parsed.elements}.isdisjoint({"script", "link", "iframe", "object"})
+    links = {attributes["href"] for attributes in parsed.attributes("a")}
+    assert links == ({"./embeddings/report.html", "./index/report.html"} if module is version else set())
     assert "".join("".join(text) for _, _, text in parsed.elements).count(SCRIPT) >= 2
 
 

@@ -17,6 +17,7 @@ from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model
 from st_ray.runtime.encode.reuse import embedding_differences
 from st_ray.runtime.reembed.config import ReembedConfig
+from st_ray.runtime.reembed.drift import COPIED, NOT_COMPARED
 from st_ray.runtime.reembed.job import ReembedResult, reembed
 from st_ray.runtime.reembed.standing import Asked, Standing, look
 from st_ray.runtime.reembed.summary import reembed_summary
@@ -174,9 +175,16 @@ def test_a_run_takes_over_from_the_latest_and_keeps_the_newest(source: str, stag
         assert stages.asked[-1].refresh == (str(root / names[-2] / "index") if len(names) > 1 else None)
     assert names == sorted(names)
     assert Versions(str(root)).names() == names[1:]
+    assert result.manifest.about["drift"]["how"] == COPIED
     assert result.removed == {names[0]: "old"}
     shown = reembed_summary(result)
-    for part in (f"{names[3]} is the latest", f"5 rows from {names[2]}, 0 encoded", f"{names[0]} (old)", "Flat"):
+    for part in (
+        f"{names[3]} is the latest",
+        f"5 rows from {names[2]}, 0 encoded",
+        f"none since {names[2]}",
+        f"{names[0]} (old)",
+        "Flat",
+    ):
         assert part in shown
 
 
@@ -211,6 +219,9 @@ def test_other_embeddings_are_all_made_anew(
     assert stages.reuse is None
     assert result.manifest.about["differs"] == [why]
     assert f"all, since {why}" in reembed_summary(result)
+    # These stores cannot be read, which is no matter of the new version.
+    assert result.manifest.about["drift"]["how"] == NOT_COMPARED
+    assert_latest_is_whole(Path(result.folder).parent, rows=5)
     # A shorter text, another index: nothing that an embedding depends on.
     assert standing_of(source, loader, **{**changes, "overwrite": False}, index="Flat", keep_text=True).differs == []
 
@@ -278,6 +289,8 @@ def test_without_an_index(source: str) -> None:
     assert not (Path(result.folder) / "index").exists()
     assert result.manifest.about["index"] is None
     assert "latest/index" not in reembed_summary(result)
+    assert f"{result.folder}/report.html" in reembed_summary(result)
+    assert (Path(result.folder) / "report.html").exists()
     assert json.loads((Path(result.folder) / "manifest.json").read_text())["totals"]["rows"] == 5
 
 

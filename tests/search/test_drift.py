@@ -103,6 +103,22 @@ def test_movement_between_models_is_not_defined_and_their_neighbours_are(tmp_pat
         assert (found.overlap.mean == 1.0) == (found.similarities == ("dot", "dot"))
 
 
+def test_of_large_stores_some_parts_are_looked_at(tmp_path: Path) -> None:
+    embeddings = vectors(ROWS)
+    old = write_store(tmp_path / "old", embeddings, parts=10)
+    new = write_store(tmp_path / "new", embeddings + 1, parts=11, texts=[str(row - 1) for row in range(ROWS)])
+    whole = drift(old, new, SETTINGS, most_rows=ROWS)
+    assert whole == drift(old, new, SETTINGS)
+    read = {0, 4, 9}
+    for folder in (old, new):
+        for number, part in enumerate(sorted(Path(folder, "data").iterdir())):
+            if number not in read:
+                part.unlink()
+    found = drift(old, new, SETTINGS, most_rows=100)
+    assert (found.old_rows, found.new_rows) == (90, 81)
+    assert found.movement is not None and found.movement.texts == found.texts == 42
+
+
 def test_stores_with_little_or_nothing_in_common(tmp_path: Path) -> None:
     old = write_store(tmp_path / "old", vectors(5), texts=list("abcde"))
     cases: list[tuple[list[str], int, bool, int | None]] = [

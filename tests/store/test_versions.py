@@ -23,7 +23,7 @@ def made(versions: Versions, name: str) -> str:
     """A whole version with something in it."""
     output = versions.output(name)
     output.begin({"made": name})
-    for within in ("embeddings/data/part", "embeddings/manifest.json", "index/index.faiss"):
+    for within in ("embeddings/data/part", "embeddings/manifest.json", "index/index.faiss", "report.html"):
         fs.write_atomic(versions.folder(name, within), name.encode())
     output.finish(Manifest(KIND, {"made": name}, ()))
     return name
@@ -113,7 +113,7 @@ def test_nothing_foreign_is_a_version_or_removed(root: str) -> None:
     assert fs.exists(f"{root}/{TWO}/photo.jpg")
 
 
-@pytest.mark.parametrize("steps", range(4))
+@pytest.mark.parametrize("steps", range(5))
 def test_a_removal_cut_short_is_gone_on_with(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = Versions(str(tmp_path))
     made(versions, ONE)

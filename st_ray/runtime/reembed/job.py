@@ -14,13 +14,15 @@ from st_ray.runtime.clock import Laps
 from st_ray.runtime.encode.job import encode
 from st_ray.runtime.encode.steps import EncoderLoader
 from st_ray.runtime.reembed.config import NO_INDEX, ReembedConfig
+from st_ray.runtime.reembed.drift import drift_since
+from st_ray.runtime.reembed.page import write_page
 from st_ray.runtime.reembed.standing import Asked, Standing, look, store_to_reuse
 from st_ray.runtime.result import JobResult
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import Manifest, ShardEntry, content_digest, read_manifest
 from st_ray.store.output import RUN
-from st_ray.store.versions import EMBEDDINGS, INDEX, KIND, Versions
+from st_ray.store.versions import EMBEDDINGS, INDEX, KIND, Versions, staying
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,20 @@ def reembed(config: ReembedConfig, loader: EncoderLoader | None = None) -> Reemb
         laps.end("embeddings")
         built = stages.build_index(session) if config.index != NO_INDEX else None
         laps.end("index")
-        manifest = _manifest(lineage, standing, encoded, built, _seconds(laps, encoded, built))
+        drift = drift_since(standing, versions, name, laps)
+        manifest = _manifest(lineage, standing, encoded, built, drift, _seconds(laps, encoded, built))
         lock.require_held(versions.root)
+        write_page(config, versions, name, manifest)
         output.finish(manifest)
         versions.publish(name)
-        old = remove_old(versions, config.keep)
+        old = remove_old(versions, name, config.keep)
     return ReembedResult(manifest, versions.folder(name), removed={**standing.dropped, **old})
 
 
-def remove_old(versions: Versions, keep: int) -> dict[str, str]:
-    """Remove all but the latest `keep` whole versions, and what is left of others; the names of what was, and why."""
+def remove_old(versions: Versions, latest: str, keep: int) -> dict[str, str]:
+    """Remove all versions but the latest and the newest `keep` whole ones; the names of what was removed, and why."""
     whole = {name: versions.is_whole(name) for name in versions.names()}
-    kept = {*[name for name in whole if whole[name]][-keep:], versions.latest()}
+    kept = staying([name for name in whole if whole[name]], latest, keep)
     old = {name: "old" if whole[name] else "unfinished" for name in whole if name not in kept}
     for name in old:
         versions.remove(name)
@@ -113,7 +117,12 @@ class _Stages:
 
 
 def _manifest(
-    lineage: Lineage, standing: Standing, encoded: JobResult, built: JobResult | None, seconds: Mapping[str, float]
+    lineage: Lineage,
+    standing: Standing,
+    encoded: JobResult,
+    built: JobResult | None,
+    drift: Mapping[str, Any],
+    seconds: Mapping[str, float],
 ) -> Manifest:
     """What the version is; its one entry stands for the embeddings, whose own manifest has the parts."""
     store = encoded.manifest
@@ -125,6 +134,7 @@ def _manifest(
             "model": store.about["model"],
             "differs": list(standing.differs),
             "index": _about_index(built),
+            "drift": drift,
         },
         run={**_counts(store), "resumed": standing.resumed is not None, "seconds": seconds},
     )
