@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import posixpath
 import re
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,18 +13,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from st_ray.core.errors import InputError, OutputError, StoreError, reason_of
-from st_ray.core.summary import human_bytes
+from st_ray.store import local
 
 # A single PUT is atomic on these; elsewhere a finished temporary file is renamed into place.
 _ATOMIC_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"}
 _S3 = ("s3", "s3a")
-_TRIES = 6
-"""Of a request to S3, with random waits of up to 1, 2, 4, 8, 16 seconds between, unless AWS_MAX_ATTEMPTS is set.
-
-Who does not answer at all is waited for 15 seconds each time, and less than two minutes in all.
-"""
-_BRIEF_TRIES = 2
-"""The same, of who would rather come again soon."""
 _TRANSFERS = 10
 """Requests to S3 at once for one large object."""
 _RANGE_BYTES = 50 << 20
@@ -39,7 +29,6 @@ _SIGNED = re.compile(
 """Parameters of a URL's query that are secrets, or go with one."""
 AGAIN = "; then run the same command again: what is committed is kept"
 """The end of a remedy."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 """Errors that say what stands at a place, not that the store fails."""
 
@@ -55,7 +44,9 @@ def open_fs(url: str, *, brief: bool = False) -> tuple[Any, str]:
     """
     _refuse_secrets(url)
     if url.startswith(tuple(f"{protocol}://" for protocol in _S3)):
-        return _open_s3(url, brief)
+        from st_ray.store.s3 import open_s3  # it takes long to import
+
+        return open_s3(url, brief)
     try:
         fs, path = fsspec.core.url_to_fs(os.path.expanduser(url), use_listings_cache=False)
     except (ValueError, ImportError) as error:
@@ -167,13 +158,13 @@ def write_atomic(url: str, data: bytes, *, brief: bool = False) -> None:
     try:
         with reaching(url):
             if is_local(fs):
-                _write_local(path, data)
+                local.write_whole(path, data)
             elif _is_s3(fs):
                 fs.pipe_file(path, data, max_concurrency=_TRANSFERS)
             elif _protocols(fs) & _ATOMIC_PUT:
                 fs.pipe_file(path, data)
             else:
-                temporary = posixpath.join(posixpath.dirname(path), _temporary_name(path))
+                temporary = posixpath.join(posixpath.dirname(path), local.temporary_name(path))
                 fs.makedirs(posixpath.dirname(path), exist_ok=True)
                 fs.pipe_file(temporary, data)
                 fs.mv(temporary, path)
@@ -190,16 +181,8 @@ def create_exclusive(url: str, data: bytes) -> bool:
     fs, path = open_fs(url)
     if not is_local(fs):
         return _create_object(fs, path, url, data)
-    # A hard link appears with its content complete, which O_EXCL followed by a write does not.
-    temporary = os.path.join(os.path.dirname(path), _temporary_name(path))
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            _write_synced(temporary, data)
-            os.link(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+        local.create_whole(path, data)
     except FileExistsError:
         return False
     except OSError as error:
@@ -250,13 +233,9 @@ def list_folders(url: str) -> list[str]:
 
 def cannot_write(url: str, error: Exception) -> OutputError:
     """What to raise where the local `url` cannot be written; a disk that is full is named."""
-    if not any(os.strerror(code) in str(error) for code in _FULL):
+    if not local.is_full(error):
         return OutputError(f"cannot write {url}: {error}", "check the permission, the free space and the path")
-    disk = os.path.dirname(os.path.abspath(open_fs(url)[1]))
-    while not os.path.ismount(disk):
-        disk = os.path.dirname(disk)
-    free = human_bytes(shutil.disk_usage(disk).free)
-    return OutputError(f"cannot write {url}: the disk at {disk} is full, {free} are free ({error})", "make room there")
+    return OutputError(f"cannot write {url}: {local.full_disk(open_fs(url)[1])} ({error})", "make room there")
 
 
 def _refuse_secrets(url: str) -> None:
@@ -272,22 +251,6 @@ def _refuse_secrets(url: str) -> None:
             f"a URL of {scheme}:// holds a password, a key or a signature, which manifests and logs would keep",
             "leave it out, and give credentials by the environment, a profile or the machine's role",
         )
-
-
-def _open_s3(url: str, brief: bool) -> tuple[Any, str]:
-    """The driver of S3, as `open_fs` describes it: those of brief requests have connections of their own.
-
-    s3fs does not try again what was cut short where it splits a body into requests of its own, hence no concurrency.
-    """
-    from st_ray.store.s3 import ObjectStore  # it takes long to import
-
-    tries = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": _TRIES}
-    if brief:
-        tries = {"total_max_attempts": _BRIEF_TRIES}
-    config = {"retries": {"mode": "legacy", **tries}}
-    version = ObjectStore._get_kwargs_from_urls(url)
-    fs = ObjectStore(use_listings_cache=False, max_concurrency=1, config_kwargs=config, **version)
-    return fs, fs._strip_protocol(url)
 
 
 def _is_here(url: str) -> bool:
@@ -345,32 +308,3 @@ def _code(error: BaseException) -> str:
 def _protocols(fs: Any) -> set[str]:
     protocol = fs.protocol
     return {protocol} if isinstance(protocol, str) else set(protocol)
-
-
-def _temporary_name(path: str) -> str:
-    return f".{posixpath.basename(path)}.{uuid.uuid4().hex[:12]}.tmp"
-
-
-def _write_synced(path: str, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_local(path: str, data: bytes) -> None:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, _temporary_name(path))
-    try:
-        _write_synced(temporary, data)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

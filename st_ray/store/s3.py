@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from botocore import exceptions
@@ -9,6 +10,28 @@ from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 from s3fs.core import S3_RETRYABLE_ERRORS, _error_wrapper, version_id_kw
 from s3fs.errors import translate_boto_error
+
+_TRIES = 6
+"""Of a request, with random waits of up to 1, 2, 4, 8, 16 seconds between, unless AWS_MAX_ATTEMPTS is set.
+
+Who does not answer at all is waited for 15 seconds each time, and less than two minutes in all.
+"""
+_BRIEF_TRIES = 2
+"""The same, of who would rather come again soon."""
+
+
+def open_s3(url: str, brief: bool) -> tuple[ObjectStore, str]:
+    """The store of `url` and the path within it; see `fs.open_fs`. Brief requests have connections of their own.
+
+    s3fs does not try again what was cut short where it splits a body into requests of its own, hence no concurrency.
+    """
+    tries = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": _TRIES}
+    if brief:
+        tries = {"total_max_attempts": _BRIEF_TRIES}
+    config = {"retries": {"mode": "legacy", **tries}}
+    version = ObjectStore._get_kwargs_from_urls(url)
+    store = ObjectStore(use_listings_cache=False, max_concurrency=1, config_kwargs=config, **version)
+    return store, store._strip_protocol(url)
 
 
 class ObjectStore(S3FileSystem):
