@@ -11,8 +11,8 @@ from st_ray.runtime import compute
 from st_ray.runtime.meter import ELAPSED
 from st_ray.runtime.resources import Node
 from st_ray.runtime.training.config import TrainBiEncoderConfig
-from st_ray.runtime.training.job import training_line
 from st_ray.runtime.training.machines import Machines, choose_dtype, plan_machines
+from st_ray.runtime.training.trainer import training_line
 
 
 def config_of(**changes: Any) -> TrainBiEncoderConfig:
