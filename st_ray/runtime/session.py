@@ -12,8 +12,8 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from st_ray.core.errors import ResourceError, reason_of
@@ -32,7 +32,8 @@ class Stopped(KeyboardInterrupt):
 def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[None]:
     """Join the cluster at `address` (or `RAY_ADDRESS`), else start Ray on this machine; leave or stop it afterwards.
 
-    A session that is already open is used as it is and left open.
+    Workers stand in the folder of this process, so that relative paths are the same places for all. A session that is
+    already open is used as it is and left open.
 
     Raises:
         ResourceError: no cluster answers at `address`, or Ray does not start here.
@@ -49,6 +50,8 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
     alone = address == "local"
     if alone:
         options |= {"include_dashboard": False, "object_store_memory": own_ray.object_store_bytes()}
+    elif not address.startswith("ray://"):  # whose client takes no functions
+        options["runtime_env"] = {"worker_process_setup_hook": _entering(os.getcwd())}
     # ray.init mostly waits for processes to come up; meanwhile the driver can load what it needs next.
     threading.Thread(target=importlib.import_module, args=("ray.data",), daemon=True).start()
     try:
@@ -79,6 +82,16 @@ def data_context(debug: bool = False) -> None:
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
+
+
+def _entering(folder: str) -> Callable[[], None]:
+    """What a worker of a cluster does first: it goes into `folder`, or stays where Ray was started if there is none."""
+
+    def enter() -> None:  # within another, it is sent whole: this module need not be there yet
+        with suppress(OSError):
+            os.chdir(folder)
+
+    return enter
 
 
 def _check_reachable(address: str) -> None:

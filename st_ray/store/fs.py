@@ -66,6 +66,12 @@ def join(url: str, *parts: str) -> str:
     return posixpath.join(url, *parts)
 
 
+def full_path(url: str) -> str:
+    """`url` as other folders see it, for messages: a local path from the root on."""
+    fs, path = open_fs(url)
+    return path if is_local(fs) else url
+
+
 @contextlib.contextmanager
 def reaching(url: str) -> Iterator[None]:
     """Turn what the driver of a store raises when that fails, after all its tries, into one error that names `url`.

@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import json
 import posixpath
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,7 +103,7 @@ class Writer:
             took: seconds of work on the shard so far, by step; kept in the record, with those of writing.
 
         Raises:
-            ShardError: the output was started anew by another run since this one began.
+            ShardError: another run has started the output anew since this one began, or this machine does not see it.
         """
         begun = time.perf_counter()
         self._check_fence(name)
@@ -126,10 +127,14 @@ class Writer:
 
     def _check_fence(self, name: str) -> None:
         # A task that outlived its killed driver must not overwrite the parts of a newer run.
+        where = fs.join(self.folder, RUN)
         try:
-            run_id = json.loads(fs.read_bytes(fs.join(self.folder, RUN)))["run_id"]
+            run_id = json.loads(fs.read_bytes(where))["run_id"]
         except FileNotFoundError:
-            run_id = None
+            raise ShardError(
+                f"not written: {socket.gethostname()} finds no {fs.full_path(where)}",
+                "unless it was removed: name an --output that all machines see, on s3:// or in a shared folder",
+            ) from None
         if run_id != self.run_id:
             raise ShardError(f"{name} was not written: {self.folder} now belongs to another run")
 

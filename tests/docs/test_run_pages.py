@@ -16,11 +16,9 @@ from tests.ray.heads import free_port, started_head, wait_for_port
 def clone(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Iterator[Clone]:
     port, folder = free_port(), tmp_path_factory.mktemp("clone")
     options = ["--port", str(port), "--num-cpus", "2", "--include-dashboard", "false"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)  # for its workers, relative paths begin where Ray was started
-        with started_head(tmp_path_factory.mktemp("head"), *options):
-            wait_for_port(port)
-            yield Clone(folder, {"RAY_ADDRESS": f"127.0.0.1:{port}"})
+    with started_head(tmp_path_factory.mktemp("head"), *options):  # in another folder than the commands
+        wait_for_port(port)
+        yield Clone(folder, {"RAY_ADDRESS": f"127.0.0.1:{port}"})
 
 
 @pytest.mark.slow
