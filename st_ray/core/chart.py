@@ -22,6 +22,8 @@ _MARGIN = 16
 _STEPS = (1, 2, 5, 10)
 _MOST_PLACES = 8
 _NAME = 28
+_LETTER = 7
+_MOST_NUMBERS = 6
 
 PALETTE = """
 :root { color-scheme: light dark;
@@ -167,11 +169,11 @@ def nice_steps(top: float) -> list[float]:
     return [step * number for number in range(math.ceil(top / step * (1 - 1e-9)) + 1)]
 
 
-def _round_steps(low: float, high: float) -> list[float]:
-    """Round numbers in equal steps from one at `low` or below it to one at `high` or above it, at least two."""
-    step = _round_up((high - low or abs(high) or 1.0) / 4)
+def _round_steps(low: float, high: float, most: int = 4) -> list[float]:
+    """Round numbers in about `most` equal steps from one at `low` or below it to one at `high` or above it."""
+    step = _round_up((high - low or abs(high) or 1.0) / most)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(step * number, 12) for number in range(first, max(last, first + 1) + 1)]
+    return [float(f"{step * number:.12g}") for number in range(first, max(last, first + 1) + 1)]
 
 
 def _round_places(low: float, high: float) -> list[float]:
@@ -188,6 +190,14 @@ def _round_up(size: float) -> float:
     """1, 2 or 5 times a power of ten, the first that is not below `size`."""
     power = 10.0 ** math.floor(math.log10(size))
     return power * next(factor for factor in _STEPS if factor * power >= size)
+
+
+def number_labels(low: float, high: float) -> list[tuple[float, str]]:
+    """For the only `Columns` of a chart, which reach from `low` to `high`: round numbers, at their places."""
+    room = _WIDTH - _LEFT
+    found = [((number - low) / (high - low), f"{number:g}") for number in _round_steps(low, high, _MOST_NUMBERS)]
+    # In the middle of its place, the last one may not reach over the edge.
+    return [(place, text) for place, text in found if 0 <= place <= 1 - _LETTER * len(text) / 2 / room or place == 1]
 
 
 def short_number(value: float) -> str:

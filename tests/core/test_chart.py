@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_ray.core.chart import Columns, Dot, bar_chart, column_chart, line_chart, nice_steps, short_number, stand_alone
+from st_ray.core.chart import (
+    Columns,
+    Dot,
+    bar_chart,
+    column_chart,
+    line_chart,
+    nice_steps,
+    number_labels,
+    short_number,
+    stand_alone,
+)
 
 
 def of_class(svg: bytes, name: str) -> list[ET.Element]:
@@ -76,6 +86,17 @@ def test_colours_are_those_of_the_page() -> None:
 )
 def test_short_numbers(value: float, text: str) -> None:
     assert short_number(value) == text
+
+
+@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
+def test_numbers_below_columns_stand_at_their_places(low: float, length: float) -> None:
+    labels = number_labels(low, low + length)
+    assert 2 <= len(labels) <= 7
+    for place, text in labels:
+        assert 0 <= place <= 1
+        assert low + place * length == pytest.approx(float(text), abs=1e-3 * length + 1e-5 * abs(low))
+    svg = ET.fromstring(column_chart([Columns(np.ones(9), labels)]))
+    assert {text for _, text in labels} <= {element.text for element in svg.iter()}
 
 
 SHARES = st.floats(0, 1, allow_subnormal=False)
