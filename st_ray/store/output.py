@@ -56,6 +56,8 @@ class Part:
         dropped: rows left out, by reason.
         figures: what was counted and measured while the part was made.
         beside: further files of the shard, by path within the output.
+        scores: how scores are distributed that were made with the part, by what they are of: see `Histogram.to_text`.
+            They are kept in the commit record, not in the manifest.
     """
 
     data: bytes
@@ -64,6 +66,7 @@ class Part:
     dropped: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
     beside: Mapping[str, bytes] = field(default_factory=dict)
+    scores: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ class Commit:
     Attributes:
         at: when, in seconds since the epoch by the clock of the machine that did it; 0 where it is not known.
         took: seconds of work on the shard, by step.
+        scores: see `Part`.
     """
 
     entry: ShardEntry
     at: float = 0.0
     took: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,11 @@ class Writer:
             dict(part.figures),
         )
         seconds = {**took, "write": time.perf_counter() - begun}
-        commit = Commit(entry, round(time.time(), 3), {step: round(count, 4) for step, count in seconds.items()})
-        record = {**dataclasses.asdict(entry), "lineage": self.lineage, "at": commit.at, "took": commit.took}
+        took = {step: round(count, 4) for step, count in seconds.items()}
+        commit = Commit(entry, round(time.time(), 3), took, dict(part.scores))
+        record = {**dataclasses.asdict(entry), "lineage": self.lineage, "at": commit.at, "took": took}
+        if commit.scores:
+            record["scores"] = commit.scores
         fs.write_atomic(_record_url(self.folder, name), json.dumps(record).encode())
         return commit
 
@@ -252,7 +260,9 @@ class OutputFolder:
         records = self._records()
         sizes = fs.file_sizes(fs.join(self.folder, "data"))
         return {
-            record["name"]: Commit(_entry(record), record.get("at", 0.0), record.get("took", {}))
+            record["name"]: Commit(
+                _entry(record), record.get("at", 0.0), record.get("took", {}), record.get("scores", {})
+            )
             for record in records
             if record.get("lineage") == writer.lineage and sizes.get(record["name"]) == record["bytes"]
         }

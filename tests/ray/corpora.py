@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from st_ray.core.histogram import Histogram
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.reembed.config import ReembedConfig
 from st_ray.store.embeddings import embedding_array
@@ -49,6 +50,21 @@ def assert_holds(folder: Path | str, texts: list[str], prompt: str = "") -> None
 
 def part_bytes_of(folder: Path | str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder, "data").glob("part-*")}
+
+
+def counted_scores(folder: Path | str) -> dict[str, str]:
+    """What the parts have counted of their scores, added up."""
+    records = [json.loads(path.read_text())["scores"] for path in Path(folder, "commits").iterdir()]
+    names = {name for record in records for name in record}
+    return {
+        name: Histogram.merged(Histogram.from_text(record[name]) for record in records if name in record).to_text()
+        for name in names
+    }
+
+
+def histogram_text(scores: Any) -> str:
+    """Of all scores in one."""
+    return Histogram.of(np.asarray(scores, np.float32)).to_text()
 
 
 def nightly_for(source: str, root: Path | str, **changes: Any) -> ReembedConfig:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from st_ray import CrossEncoder
@@ -23,7 +24,7 @@ from st_ray.store.hits import read_hits
 from st_ray.store.manifest import read_manifest
 from tests.models.tiny_models import save_tiny_classifier
 from tests.rankings import Rankings, rankings_of, write_hits
-from tests.ray.corpora import part_bytes_of, table_of
+from tests.ray.corpora import counted_scores, histogram_text, part_bytes_of, table_of
 from tests.stubs import StubScorerLoader, stub_score
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -92,6 +93,13 @@ def test_shards_and_actors_change_nothing(folder: Path) -> None:
     best, top = reranked(folder, overwrite=True, top_k=3, prompt="find: ")
     assert top == expected(prompt="find: ", top_k=3)
     assert best.manifest.rows == sum(min(3, len(ranking)) for ranking in HITS.values())
+    # Those of all pairs are shown, not of those alone that were kept.
+    scores = [[score for _, score in ranking] for ranking in expected(prompt="find: ").values()]
+    assert counted_scores(folder / "out") == {
+        "all pairs": histogram_text(np.concatenate(scores)),
+        "the best hit of each query": histogram_text([max(ranking) for ranking in scores]),
+    }
+    assert "<p>How many of 144 have" in (folder / "out" / "report.html").read_text()
 
 
 def test_formats_and_retrieval_scores(folder: Path) -> None:

@@ -24,7 +24,7 @@ from st_ray.scoring import similarity
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store.hits import read_hits
 from st_ray.store.manifest import read_manifest
-from tests.ray.corpora import config_for, texts_of, write_jsonl
+from tests.ray.corpora import config_for, counted_scores, histogram_text, texts_of, write_jsonl
 from tests.stores import vectors, write_store
 from tests.stubs import StubLoader, stub_embeddings
 
@@ -129,6 +129,15 @@ def test_it_goes_on_where_it_was_cut_short(stores: Path) -> None:
     result = searched(stores, "out", shard_rows=5, actors="1")
     assert (result.manifest.run["shards_done_before"], result.manifest.run["queries"]) == (3, 10)
     assert {path.name: path.read_bytes() for path in (stores / "out" / "data").iterdir()} == whole
+    table = table_of(stores / "out")
+    best = table.filter(pa.array(table["rank"].to_numpy() == 1))
+    assert counted_scores(stores / "out") == {
+        "all hits": histogram_text(table["score"]),
+        "the best hit of each query": histogram_text(best["score"]),
+    }
+    page = (stores / "out" / "report.html").read_text()
+    assert "<h2>Scores of all hits</h2>\n<p>How many of 175 have" in page
+    assert "<h2>Scores of the best hit of each query</h2>\n<p>How many of 25 have" in page
 
 
 def test_steps_are_scored_as_the_floats_they_stand_for(tmp_path: Path) -> None:

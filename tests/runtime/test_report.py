@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from st_ray.core.histogram import Histogram
 from st_ray.core.page import Section, report_page
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.report.page import run_sections
 from st_ray.runtime.report.runs import runs_of
+from st_ray.runtime.report.scores import counted, score_sections
 from st_ray.runtime.report.sections import stage_sections
 from st_ray.runtime.stage import StageResult
 from st_ray.store.manifest import ShardEntry
@@ -168,6 +170,35 @@ def test_of_several_stages_the_largest_is_drawn_and_all_are_told() -> None:
     ]
     assert "Throughput: fuse" in found
     assert b"split: split" in found["Work by step"].picture
+
+
+def scored(number: int, **scores: np.ndarray) -> Commit:
+    return dataclasses.replace(commit(number, DAY + number), scores=counted(scores))
+
+
+def test_scores_of_all_shards_are_one_histogram() -> None:
+    chance = np.random.default_rng(0)
+    logits = chance.normal(3, 2, (40, 500)).astype(np.float32)
+    shards = [scored(number, pairs=row, best=row[:1]) for number, row in enumerate(logits)]
+    nothing = [scored(40, pairs=logits[0][:0]), commit(41, DAY)]  # no score, and one of an older release
+    pairs, best = score_sections(stage_of([*shards, *nothing], fresh=5))
+    assert (pairs.title, best.title) == ("Scores of pairs", "Scores of best")
+    assert pairs.text.startswith("How many of 20,000 have which score; half of them lie between 1.6")
+    assert "How many of 40 " in best.text
+    whole = Histogram.of(logits)
+    assert pairs.picture.count(b"V") == len(whole.counts) + 1
+    assert b">0</text>" in pairs.picture and b">10</text>" in pairs.picture
+
+
+def test_without_scores_nothing_is_said_of_them() -> None:
+    assert not list(score_sections(stage_of([scored(0, pairs=np.empty(0, np.float32)), commit(1, DAY)])))
+    assert not list(score_sections(stage_of([])))
+
+
+def test_scores_that_are_all_the_same() -> None:
+    (section,) = score_sections(stage_of([scored(0, pairs=np.full(9, 0.75, np.float32))]))
+    assert section.text == "All 9 lie between 0.7500 and 0.7502."
+    assert not section.picture
 
 
 def test_a_page_of_many_shards_is_small() -> None:

@@ -36,7 +36,7 @@ from st_ray.store.readers.scan import scan_file
 from st_ray.store.readers.sources import input_columns, resolve_inputs
 from st_ray.store.readers.spec import ReadSpec
 from tests.models.tiny_models import save_tiny_classifier
-from tests.ray.corpora import part_bytes_of, table_of
+from tests.ray.corpora import counted_scores, histogram_text, part_bytes_of, table_of
 from tests.stubs import StubScorerLoader, stub_score, stub_scores
 
 MODULE = "st_ray.runtime.data_scoring"
@@ -186,6 +186,16 @@ def test_several_labels_of_pairs(tmp_path: Path) -> None:
         stub_scores(*pair, labels=3).tolist() for pair in zip(*PAIRS.values(), strict=True)
     ]
     assert "5, 3 scores each" in score_pairs_summary(result)
+
+
+@pytest.mark.parametrize("labels", [1, 3, 6])
+def test_scores_are_counted_by_label(tmp_path: Path, labels: int) -> None:
+    path = write_table(tmp_path / "pairs.jsonl", PAIRS)
+    scored(path, output=tmp_path / "out", loader=StubScorerLoader(labels=labels))
+    scores = np.array([stub_scores(*pair, labels=labels) for pair in zip(*PAIRS.values(), strict=True)])
+    names = [f"label {label} of {labels}" for label in (1, 2, 3, 4)[:labels]] if labels > 1 else ["all pairs"]
+    expected = {name: histogram_text(scores[:, label]) for label, name in enumerate(names)}
+    assert counted_scores(tmp_path / "out") == expected
 
 
 @pytest.mark.parametrize("source", [TUPLES, LISTS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -35,11 +36,13 @@ def test_commits_are_found_again_and_are_idempotent(folder: str) -> None:
     writer = output.begin(LINEAGE)
     first = writer.commit("part-00000.parquet", part("aaa"))
     assert writer.commit("part-00000.parquet", part("aaa")) == first
-    writer.commit("part-00001.parquet", part("bbbb", rows=7))
+    scores = {"pairs": "-3 0 1 2"}
+    writer.commit("part-00001.parquet", dataclasses.replace(part("bbbb", rows=7), scores=scores))
     again = OutputFolder(folder, "embeddings").begin(LINEAGE)
     committed = output.committed(again)
     assert sorted(committed) == ["part-00000.parquet", "part-00001.parquet"]
     assert committed["part-00001.parquet"].rows == 7
+    assert [commit.scores for _, commit in sorted(output.commits(again).items())] == [{}, scores]
     assert output.manifest() is None
 
 

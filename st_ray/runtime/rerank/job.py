@@ -18,6 +18,7 @@ from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.report.page import PAGE, laps_with, write_report
+from st_ray.runtime.report.scores import score_sections
 from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepare_candidates
 from st_ray.runtime.rerank.config import RerankConfig
 from st_ray.runtime.rerank.steps import RankHits, ReadPairs, ReadSomePairs
@@ -101,7 +102,8 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
             },
         )
         done = JobResult(manifest, output.folder)
-        write_report(config, done, rerank_facts(done), laps_with(laps.seconds, result), [result])
+        of_run = laps_with(laps.seconds, result)
+        write_report(config, done, rerank_facts(done), of_run, [result], score_sections(result))
         output.finish(manifest)
     return done
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from st_ray.models.pair_tokenizer import TokenizedPairs
 from st_ray.runtime.cross_encoding.steps import PairTokenizer, ScorerLoader, scoring_row, tokenizer_of
 from st_ray.runtime.pipeline import Row, task_of, unpack
+from st_ray.runtime.report.scores import counted
 from st_ray.runtime.rerank.candidates import CandidateBlock, CandidateShard, read_candidates
 from st_ray.store.hits import HitsFormat, hits_bytes, hits_table
 from st_ray.store.output import Part
@@ -94,8 +95,10 @@ class RankHits:
         scores = np.asarray(row["scores"])[:, 0]
         order = np.lexsort((-scores, candidates.query_of))
         counts = candidates.counts
+        starts = np.cumsum(counts) - counts
+        best = scores[order[starts]]
         if self.top_k is not None:
-            ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+            ranks = np.arange(len(order)) - np.repeat(starts, counts)
             order, counts = order[ranks < self.top_k], np.minimum(counts, self.top_k)
         chosen = pa.array(order)
         table = hits_table(candidates.query_ids, counts, candidates.corpus_ids.take(chosen), scores[order])
@@ -103,4 +106,10 @@ class RankHits:
             table = table.append_column(RETRIEVAL_SCORE, pa.array(candidates.scores[order]))
         figures = {"queries": len(counts), "pairs": len(scores), **unpack(row["figures"])}
         data = hits_bytes(table, self.format)
-        return Part(data=data, rows=len(table), first_row=candidates.first_pair, figures=figures)
+        return Part(
+            data=data,
+            rows=len(table),
+            first_row=candidates.first_pair,
+            figures=figures,
+            scores=counted({"the best hit of each query": best, "all pairs": scores}),
+        )

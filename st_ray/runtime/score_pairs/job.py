@@ -16,6 +16,7 @@ from st_ray.runtime.cross_encoding.steps import ScorerLoader
 from st_ray.runtime.data_scoring import LISTS_OF_A_SHARD, PAIRS_OF_A_SHARD, DataScoring
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.report.page import PAGE, write_report
+from st_ray.runtime.report.scores import score_sections
 from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.score_pairs.config import ScorePairsConfig
@@ -48,7 +49,8 @@ def score_pairs(
     """
 
     def report(done: JobResult, laps: Mapping[str, float]) -> None:
-        write_report(config, done, score_pairs_facts(done), laps, done.stages)
+        (scored,) = done.stages
+        write_report(config, done, score_pairs_facts(done), laps, done.stages, score_sections(scored))
 
     with ExitStack() as stack:
         return RowScoring(config, loader).run(session or stack, report)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from st_ray.runtime.cross_encoding.model import require_one_label
 from st_ray.runtime.cross_encoding.shards import Texts
 from st_ray.runtime.pipeline import Row, unpack
+from st_ray.runtime.report.scores import counted
 from st_ray.store.embeddings import parquet_bytes
 from st_ray.store.output import Part
 from st_ray.store.readers.plan import ShardPlan
@@ -27,6 +28,8 @@ from st_ray.store.rejects import left_out
 
 ID, SCORE, SCORES = "id", "score", "scores"
 WHY_ONE_LABEL = "a document of a tuple or a list has one score"
+_MOST_LABELS = 4
+"""Whose scores are counted for the report."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def make_part(row: Row) -> Part:
             "labels": labels,
             **_distribution(scores),
         },
+        scores=counted(_by_label(scores)),
         **left_out(rows.rejects, row["name"]),
     )
 
@@ -142,6 +146,13 @@ def make_part(row: Row) -> Part:
 def _lists(values: np.ndarray, lengths: np.ndarray) -> pa.ListArray:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def _by_label(scores: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of `[n, labels]` that the report shows."""
+    labels = scores.shape[1]
+    names = ["all pairs"] if labels == 1 else [f"label {label + 1} of {labels}" for label in range(labels)]
+    return dict(zip(names[:_MOST_LABELS], scores.T, strict=False))
 
 
 def _distribution(scores: np.ndarray) -> dict[str, float]:

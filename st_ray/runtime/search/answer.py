@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from st_ray.runtime.pipeline import Row, task_of
+from st_ray.runtime.report.scores import counted
 from st_ray.runtime.search.base import QueryBlock
 from st_ray.runtime.search.pool import SearchPool
 from st_ray.scoring.topk import PADDING
@@ -41,12 +42,13 @@ class Answer:
         if self.multiplier:
             scores, positions = self.pool.rescore(block.asked, positions, self.top_k)
         real = positions != PADDING
-        counts = real.sum(axis=1)
-        table = hits_table(block.ids, counts, self.pool.ids(positions[real]), scores[real])
+        counts, found = real.sum(axis=1), scores[real]
+        table = hits_table(block.ids, counts, self.pool.ids(positions[real]), found)
         return Part(
             data=hits_bytes(table, self.format),
             rows=len(table),
             first_row=block.first_row,
             figures={"queries": len(counts), WITHOUT_HITS: int((counts == 0).sum())},
+            scores=counted({"the best hit of each query": scores[counts > 0, 0], "all hits": found}),
             **left_out(block.rejects, row["name"]),
         )

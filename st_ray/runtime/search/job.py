@@ -12,6 +12,7 @@ from st_ray.runtime.clock import Laps
 from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.report.page import PAGE, laps_with, write_report
+from st_ray.runtime.report.scores import score_sections
 from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.answer import WITHOUT_HITS, Answer
@@ -84,7 +85,8 @@ def search(config: SearchConfig, loader: EncoderLoader | None = None, session: E
             run=_figures(result, plan, len(pool.actors), laps.seconds),
         )
         done = JobResult(manifest, output.folder)
-        write_report(config, done, search_facts(done), laps_with(laps.seconds, result), [result])
+        of_run = laps_with(laps.seconds, result)
+        write_report(config, done, search_facts(done), of_run, [result], score_sections(result))
         output.finish(manifest)
     return done
 
