@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,14 +27,21 @@ _STATES = {
 }
 """Of the kernel's letters, those that tell why nothing happens."""
 _ANSWER_SECONDS = 30.0
+_STOPPED = "Tt"
+WAIT = "wait for actors"
+"""The step of who has handed a shard on: what holds it up is another process."""
+
+Place = tuple[str, str]
+"""A part, and the output that it is of."""
 
 
 @dataclass(frozen=True)
 class AtWork:
-    """A process that works on a shard.
+    """A process that works on a shard, or one that is stopped before it does.
 
     Attributes:
         machine: name of its host.
+        part: of the shard; empty for a process that is at none.
         step: what it does with the shard.
         seconds: for how long.
         state: why nothing happens, if that shows.
@@ -50,7 +57,8 @@ class AtWork:
     def __str__(self) -> str:
         """For errors, without the part."""
         state = f", which {self.state}" if self.state else ""
-        return f"{self.step} for {human_seconds(self.seconds)}, in process {self.process} on {self.machine}{state}"
+        lasts = f" for {human_seconds(self.seconds)}" if self.part else ""
+        return f"{self.step}{lasts}, in process {self.process} on {self.machine}{state}"
 
 
 @contextmanager
@@ -64,13 +72,32 @@ def titled(step: str, part: str, output: str) -> Iterator[None]:
         ray._raylet.setproctitle(before)
 
 
+def asked(step: str, place: Place | None) -> AbstractContextManager[None]:
+    """In an actor: `titled`, where who asks is at a shard."""
+    return nullcontext() if place is None else titled(step, *place)
+
+
+@contextmanager
+def asking() -> Iterator[Place | None]:
+    """While the block runs, this process waits for actors, and its title says so; gives the shard that it is at."""
+    title = _read_title(ray._raylet.getproctitle())
+    if title is None:
+        yield None
+        return
+    place = title["part"], title["output"]
+    with titled(WAIT, *place):
+        yield place
+
+
 def at_work(output: str) -> list[AtWork]:
-    """All processes of the cluster that work on a shard of `output`, the longest first.
+    """All processes of the cluster that work on a shard of `output`, or are stopped and at none.
+
+    Those that are stopped come first, then who works for longest; last who waits for others.
 
     A machine that does not answer within seconds is left out; all are, where the cluster is gone.
     """
     try:
-        return sorted(_ask_machines(output), key=lambda one: -one.seconds)
+        return sorted(_ask_machines(output), key=lambda one: (one.step == WAIT, not one.state, -one.seconds))
     except (ray.exceptions.RayError, ConnectionError):
         return []
 
@@ -95,21 +122,27 @@ def _ask_machines(output: str) -> list[AtWork]:
 
 def processes(output: str, proc: str = "/proc") -> Sequence[AtWork]:
     """Those of this machine; none where the system has no /proc."""
-    found = []
-    for folder in Path(proc).glob("[0-9]*"):
-        try:
-            title = _read_title((folder / "cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace"))
-            if title is None or title["output"] != output:
-                continue
-            # The letter stands behind the parenthesised name, which may hold spaces.
-            letter = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-            since = datetime.fromisoformat(title["since"]).timestamp()
-        except (OSError, IndexError, ValueError):  # it has just ended
-            continue
-        seconds = max(0.0, time.time() - since)
-        process, state = int(folder.name), _STATES.get(letter, "")
-        found.append(AtWork(socket.gethostname(), process, title["part"], title["step"], seconds, state))
-    return found
+    found = (_process(folder, output) for folder in Path(proc).glob("[0-9]*"))
+    return [one for one in found if one is not None]
+
+
+def _process(folder: Path, output: str) -> AtWork | None:
+    """What is known of a process, unless it is of no interest."""
+    try:
+        title = (folder / "cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace")
+        # The letter stands behind the parenthesised name, which may hold spaces.
+        letter = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        found = _read_title(title)
+        since = datetime.fromisoformat(found["since"]).timestamp() if found else 0.0
+    except (OSError, IndexError, ValueError):  # it has just ended
+        return None
+    machine, process, state = socket.gethostname(), int(folder.name), _STATES.get(letter, "")
+    if found is None:
+        # Whoever asks it waits for ever.
+        idle = title.startswith("ray::") and letter in _STOPPED
+        return AtWork(machine, process, "", title, 0.0, state) if idle else None
+    seconds = max(0.0, time.time() - since)
+    return AtWork(machine, process, found["part"], found["step"], seconds, state) if found["output"] == output else None
 
 
 def _title(step: str, part: str, output: str, since: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from st_ray.core.summary import human_seconds
-from st_ray.runtime.at_work import AtWork, at_work
+from st_ray.runtime.at_work import WAIT, AtWork, at_work
 from st_ray.runtime.log import current_log
 
 LEAST_SECONDS = 120.0
@@ -108,12 +108,14 @@ def warning(
     head = f"{label}: no shard was committed for {human_seconds(seconds)}{usual}"
     if not found:
         return [f"{head}; none is worked on: workers start, or wait for room in the cluster (`ray status`)"]
-    kill = f"a process that hangs can be killed there (`kill -9 {found[0].process}`), its shard is done again"
+    kill = f"a process that hangs can be killed there (`kill -9 {found[0].process}`), its work is done again"
+    if found[0].step == WAIT:
+        kill = "an actor that they wait for waits for room, or is on a machine that does not answer (`ray status`)"
     remedy = f"  -> {kill}; or stop the job, and run the same command again"
     return [f"{head}; worked on are", *(f"  {line}" for line in overdue_lines(found, describe)), remedy]
 
 
 def overdue_lines(found: Sequence[AtWork], describe: Callable[[str], str]) -> list[str]:
     """A line for each of the first few."""
-    lines = [f"{one.part} ({describe(one.part)}): {one}" for one in found[:_SHOWN]]
+    lines = [f"{one.part} ({describe(one.part)}): {one}" if one.part else str(one) for one in found[:_SHOWN]]
     return lines if len(found) <= _SHOWN else [*lines, f"and {len(found) - _SHOWN} more"]

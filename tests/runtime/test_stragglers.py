@@ -39,14 +39,40 @@ def test_processes_that_work_on_the_output_are_found(tmp_path: Path) -> None:
         proc_with(tmp_path, 100 + number, at_work._title(step, part, output, now - 61), "TSR"[number])
     proc_with(tmp_path, 200, "python -m jobs.encode --output /a folder/out since then")
     proc_with(tmp_path, 201, "ray::IDLE")
+    proc_with(tmp_path, 203, "ray::Holder", "T")
+    proc_with(tmp_path, 204, "sleep 60", "T")
     (tmp_path / "202").mkdir()  # it has just ended
     found = sorted(processes(place, str(tmp_path)), key=lambda one: one.process)
     assert [(one.process, one.part, one.step, one.state) for one in found] == [
         (100, "part-00012.parquet", "encode", "is stopped (SIGSTOP)"),
         (101, "part-00013.parquet", "read and tokenize", ""),
+        (203, "", "ray::Holder", "is stopped (SIGSTOP)"),
     ]
-    assert all(60 <= one.seconds <= 70 for one in found)
+    assert all(60 <= one.seconds <= 70 for one in found[:2])
+    assert str(found[2]).startswith("ray::Holder, in process 203 on ")
     assert processes(place, str(tmp_path / "none")) == []
+
+
+def test_what_holds_others_up_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    long, longer, waits, idle = (
+        AtWork("host", process, part, step, seconds, state)
+        for process, (part, step, seconds, state) in enumerate(
+            [
+                ("part-1", "search", 60.0, ""),
+                ("part-2", "search", 90.0, ""),
+                ("part-1", at_work.WAIT, 95.0, ""),
+                ("", "ray::Holder", 0.0, "is stopped (SIGSTOP)"),
+            ]
+        )
+    )
+    monkeypatch.setattr(at_work, "_ask_machines", lambda output: [long, waits, longer, idle])
+    found = at_work.at_work("/out")
+    assert found == [idle, longer, long, waits]
+    lines = warning("search", 90.0, [], found, str)
+    assert lines[1] == "  ray::Holder, in process 3 on host, which is stopped (SIGSTOP)"
+    assert "`kill -9 3`" in lines[-1]
+    alone = warning("search", 90.0, [], [waits], str)
+    assert "kill" not in alone[-1] and "does not answer" in alone[-1]
 
 
 def test_patience_grows_with_the_shards() -> None:
@@ -63,7 +89,7 @@ def test_the_warning_names_shards_processes_and_a_remedy() -> None:
         "encode: no shard was committed for 12m00s (one takes 3s); worked on are",
         "  part-00012.parquet (rows of part-00012.parquet): encode for 12m05s, in process 4711 on host-7, which is "
         "stopped (SIGSTOP)",
-        "  -> a process that hangs can be killed there (`kill -9 4711`), its shard is done again; or stop the job, and "
+        "  -> a process that hangs can be killed there (`kill -9 4711`), its work is done again; or stop the job, and "
         "run the same command again",
     ]
     many = warning("encode", 720.0, [], found * 8, str)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
+from st_ray.runtime.at_work import Place, asked, asking
 from st_ray.runtime.meter import MeterClient
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import ActorPlan
@@ -67,7 +68,10 @@ class Share:
 
 
 class Holder:
-    """What runs in an actor. Loading is left to the first call, since a restarted actor is not told to."""
+    """What runs in an actor. Loading is left to the first call, since a restarted actor is not told to.
+
+    Who asks may say at which shard: a process that hangs can be found by it.
+    """
 
     def __init__(self, share: Share) -> None:
         self._share = share
@@ -81,29 +85,34 @@ class Holder:
         self._use_threads()
         self._loaded()
 
-    def search(self, queries: Any, k: int, parameter: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: Any, k: int, parameter: int | None = None, place: Place | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """See `Searcher`."""
         self._use_threads()
         self._queries = len(queries)
-        found = self._loaded().search(queries, k, parameter)
+        with asked("search", place):
+            found = self._loaded().search(queries, k, parameter)
         if self._share.meter is not None:
             self._share.meter.flush()
         return found
 
-    def rescore(self, queries: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    def rescore(self, queries: np.ndarray, positions: np.ndarray, place: Place | None = None) -> np.ndarray:
         """See `Rescorer.score`."""
         self._use_threads()
-        if self._rescorer is None:
-            if self._share.rescorer is None:
-                raise ValueError("there are no embeddings to score again")
-            self._rescorer = self._share.rescorer()
-        return self._rescorer.score(queries, positions)
+        with asked("rescore", place):
+            if self._rescorer is None:
+                if self._share.rescorer is None:
+                    raise ValueError("there are no embeddings to score again")
+                self._rescorer = self._share.rescorer()
+            return self._rescorer.score(queries, positions)
 
-    def ids(self, positions: np.ndarray) -> pa.Array:
+    def ids(self, positions: np.ndarray, place: Place | None = None) -> pa.Array:
         """Ids of rows of ours, in the order of `positions`."""
-        if self._ids is None:
-            self._ids = self._share.rows.ids(self._share.first, self._share.last)
-        return self._ids.take(pa.array(positions - self._share.first))
+        with asked("read ids", place):
+            if self._ids is None:
+                self._ids = self._share.rows.ids(self._share.first, self._share.last)
+            return self._ids.take(pa.array(positions - self._share.first))
 
     def _loaded(self) -> Searcher:
         if self._searcher is None:
@@ -153,20 +162,21 @@ class SearchPool:
         if not len(queries):
             return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
         block = ray.put(queries)
-        asked = (self.actors[group[turn % len(group)]] for group in self.groups)
-        found = [actor.search.remote(block, k, parameter) for actor in asked]
+        actors = [self.actors[group[turn % len(group)]] for group in self.groups]
         merge = ray.remote(_merge).options(num_cpus=0)
-        while len(found) > _FAN_IN:
-            found = [merge.remote(k, *found[start : start + _FAN_IN]) for start in range(0, len(found), _FAN_IN)]
-        return merged([result_of(ref) for ref in found], k)
+        with asking() as place:
+            found = [actor.search.remote(block, k, parameter, place) for actor in actors]
+            while len(found) > _FAN_IN:
+                found = [merge.remote(k, *found[start : start + _FAN_IN]) for start in range(0, len(found), _FAN_IN)]
+            return merged([result_of(ref) for ref in found], k)
 
     def rescore(self, queries: np.ndarray, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The best `k` of the rows at `positions` `[q, m]` by their embeddings; see `Searcher` for what comes back."""
         block, places = ray.put(queries), ray.put(positions)
-        refs = [actor.rescore.remote(block, places) for actor in self._with_rows_at(positions)]
         scores = np.full(positions.shape, -np.inf, np.float32)
-        for ref in refs:
-            np.maximum(scores, result_of(ref), out=scores)
+        with asking() as place:
+            for ref in [actor.rescore.remote(block, places, place) for actor in self._with_rows_at(positions)]:
+                np.maximum(scores, result_of(ref), out=scores)
         best = TopK(len(queries), k)
         best.merge(scores, positions)
         return best.padded()
@@ -175,13 +185,14 @@ class SearchPool:
         """Ids of the rows at `positions`, `[n]`."""
         order = np.argsort(positions, kind="stable")
         cuts = np.searchsorted(positions[order], self.bounds)
-        refs = [
-            actor.ids.remote(positions[order[low:high]])
-            for actor, low, high in zip(self.actors, cuts[:-1], cuts[1:], strict=True)
-            if low < high
-        ]
-        refs = refs or [self.actors[0].ids.remote(positions)]  # none, but of the right type
-        sorted_ids = pa.chunked_array([result_of(ref) for ref in refs]).combine_chunks()
+        with asking() as place:
+            refs = [
+                actor.ids.remote(positions[order[low:high]], place)
+                for actor, low, high in zip(self.actors, cuts[:-1], cuts[1:], strict=True)
+                if low < high
+            ]
+            refs = refs or [self.actors[0].ids.remote(positions, place)]  # none, but of the right type
+            sorted_ids = pa.chunked_array([result_of(ref) for ref in refs]).combine_chunks()
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return pc.take(sorted_ids, pa.array(back))
