@@ -144,6 +144,7 @@ class Sizes:
 def inline_mining(models: Models, sizes: Sizes = Sizes(), *, pages: bool = True) -> Iterator[InlineRay]:
     """The job in this process; most of its time goes into the pictures of `pages`."""
     inline = InlineRay()
+    machines: dict[str, Any] = {"cluster_nodes": lambda: [Node(2, 0)], "cluster_can_grow": lambda: False}
     replaced: dict[Any, dict[str, Any]] = {
         chain: {
             "encode": models.encode,
@@ -153,11 +154,11 @@ def inline_mining(models: Models, sizes: Sizes = Sizes(), *, pages: bool = True)
         rescoring: {"rerank": models.rerank},
         work: {"job_session": lambda *_, **__: nullcontext(), "data_context": lambda *_: None},
         distinct: {"BUCKET_ROWS": sizes.bucket_rows},
-        steps: {"run_stage": run_inline, "Meter": NoMeter, "cluster_nodes": lambda: [Node(2, 0)]},
+        steps: {"run_stage": run_inline, "Meter": NoMeter, **machines},
         texts: {"run_stage": run_inline, "Meter": NoMeter},
         candidates: {"_PAIRS": sizes.positives_at_once},
         job: {"run_stage": run_inline, "Meter": NoMeter, **({} if pages else {"negatives_page": lambda *_: b""})},
-        staged: {"run_stage": run_inline, "Meter": NoMeter, "cluster_nodes": lambda: [Node(2, 0)]},
+        staged: {"run_stage": run_inline, "Meter": NoMeter, **machines},
     }
     names = ["st_ray.runtime.shuffle.ray", "st_ray.runtime.pipeline.ray"]
     with ExitStack() as stack:

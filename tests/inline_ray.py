@@ -75,6 +75,8 @@ def inline_ray(*modules: str) -> Iterator[InlineRay]:
         replaced[f"{module}.Meter"] = NoMeter
         replaced[f"{module}.cluster_nodes"] = lambda: [Node(2, 0)]
     with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(mock.patch(f"{module}.cluster_can_grow", lambda: False, create=True))
         for name, value in replaced.items():
             stack.enter_context(mock.patch(name, value))
         yield inline

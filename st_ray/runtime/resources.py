@@ -143,6 +143,19 @@ def plan_actors(
     return ActorPlan(minimum, maximum, initial, in_flight, cpus, threads, gpus, readers, reader_cpus)
 
 
+def task_count(nodes: Sequence[Node], tasks: int, actors: str = "auto", can_grow: bool = False) -> int:
+    """How many tasks of one CPU each, which have the cluster to themselves, run at once: one a CPU.
+
+    Args:
+        tasks: in all.
+        actors: MIN:MAX of `--actors`; as many as MAX where machines may be added, even if there are fewer CPUs now.
+        can_grow: an autoscaler may add machines.
+    """
+    bounds = parse_actors(actors) if can_grow else None
+    room = max(sum(int(node.cpus) for node in nodes), bounds[1] if bounds else 0)
+    return max(1, min(room, tasks))
+
+
 def keep_bytes(plan: ActorPlan, nodes: Sequence[Node], gib: float | None = None) -> int:
     """Memory of an actor for what it would read anew otherwise: `gib`, or its share of a quarter of a machine's."""
     if gib is not None:

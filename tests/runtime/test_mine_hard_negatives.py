@@ -27,14 +27,16 @@ from st_ray import mine_hard_negatives as in_memory
 from st_ray.core.errors import InputError, OutputError
 from st_ray.mining.negative_statistics import Statistics
 from st_ray.runtime.config import Names
-from st_ray.runtime.mining.negatives import chain
+from st_ray.runtime.mining.negatives import chain, steps
 from st_ray.runtime.mining.negatives.config import MineHardNegativesConfig
 from st_ray.runtime.mining.negatives.distribution import Pass, lower_counts
 from st_ray.runtime.mining.negatives.inputs import text_request
 from st_ray.runtime.mining.negatives.job import mine_hard_negatives
 from st_ray.runtime.mining.negatives.summary import negatives_summary
 from st_ray.runtime.report.page import PAGE
+from st_ray.runtime.resources import task_count
 from st_ray.runtime.result import JobResult
+from st_ray.runtime.texts_by_id import staged
 from tests.inline_negatives import Models, Sizes, commits, inline_mining
 from tests.mining.test_negatives import TEXTS, IntegerModel, eighths
 from tests.stubs import StubLoader, StubScorerLoader
@@ -138,6 +140,19 @@ def test_what_is_found_in_memory_in_any_cut(
         result = mined(Path(folder), flags, rescored=rescored, shard_rows=shard_rows, **options)
         assert rows_of(result) == expected.to_list()
         assert result.manifest.about["report"]["missing"] >= 0
+
+
+def test_machines_may_still_come(tmp_path: Path) -> None:
+    """All steps that have the cluster to themselves grow with it, as far as the flag says."""
+    flags = write_inputs(tmp_path, list(itertools.pairwise(TEXTS)), None)
+    with (
+        inline_mining(integer_models(), pages=False),
+        patch.object(steps, "task_count", wraps=task_count) as own,
+        patch.object(staged, "task_count", wraps=task_count) as copied,
+    ):
+        mined(tmp_path, flags, rescored=True, actors="1:16")
+    assert (own.call_count, copied.call_count) == (5, 1)
+    assert {call.args[2] for call in (*own.call_args_list, *copied.call_args_list)} == {"1:16"}
 
 
 PAIRS: Pairs = [("a", "b"), ("a", "c"), ("d", "e"), ("f", "g"), ("d", "e"), ("h", "a"), ("b", "b")]

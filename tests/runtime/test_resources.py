@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from st_ray.core.errors import ConfigError, ResourceError
-from st_ray.runtime.resources import Node, machine_for, parse_actors, plan_actors
+from st_ray.runtime.resources import Node, machine_for, parse_actors, plan_actors, task_count
 
 
 def test_a_laptop_gets_an_actor_a_cpu_and_keeps_some_for_reading() -> None:
@@ -54,6 +54,14 @@ def test_a_growing_cluster_is_asked_for_the_maximum_and_must_hold_the_minimum() 
     for actors in ("auto", "1:16"):
         with pytest.raises(ResourceError, match="--actors 0:MAX"):
             plan_actors([Node(0, 0)], shards=99, actors=actors, can_grow=True)
+
+
+def test_tasks_take_all_cpus_and_those_that_an_autoscaler_may_bring() -> None:
+    nodes = [Node(0.5, 0), Node(2, 0), Node(8, 1)]
+    assert [task_count(nodes, tasks) for tasks in (0, 3, 99)] == [1, 3, 10]
+    assert [task_count(nodes, 99, actors, can_grow=True) for actors in ("auto", "4", "0:16")] == [10, 10, 16]
+    assert task_count(nodes, 99, "0:16") == 10
+    assert task_count([], 99) == 1
 
 
 @pytest.mark.parametrize(

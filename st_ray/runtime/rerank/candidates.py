@@ -51,6 +51,7 @@ class CandidateRequest:
         hits: which documents belong to which queries; None: all of the corpus, or of the query's own document.
         document_column: without hits: the column of both sides that says which document a row belongs to.
         shard_pairs: pairs of a shard, about: it holds whole queries.
+        actors: the flag.
     """
 
     queries: ScanRequest
@@ -58,6 +59,7 @@ class CandidateRequest:
     hits: HitSet | None
     document_column: str | None = None
     shard_pairs: int = 50_000
+    actors: str = "auto"
 
     @property
     def name(self) -> str:
@@ -173,7 +175,7 @@ def prepare_candidates(request: CandidateRequest, folder: str, lock: OutputLock)
         "document": (text_side("document", corpus, request.corpus.on_bad_row), corpus),
     }
     find = functools.partial(find_pair_places, pairs, request.shard_pairs, sides)
-    manifest = stage_texts(output, lineage, sides, find, request.stamps, lock)
+    manifest = stage_texts(output, lineage, sides, find, request.stamps, lock, request.actors)
     return _candidates(pairs, output.folder, manifest)
 
 

@@ -132,6 +132,7 @@ def _request(config: RerankConfig, folder: str, begun: Mapping[str, Any]) -> Can
         hits=None if config.hits is None else open_hit_set(config.hits),
         document_column=config.document_column,
         shard_pairs=config.shard_pairs or begun.get("shard_pairs", 0),
+        actors=config.actors,
     )
 
 

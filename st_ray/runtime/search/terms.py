@@ -15,7 +15,7 @@ from st_ray.runtime.corpus import ScanRequest, flags_of_a_corpus, prepare_corpus
 from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import Row, result_of, task_of
-from st_ray.runtime.resources import cluster_nodes
+from st_ray.runtime.resources import cluster_can_grow, cluster_nodes, task_count
 from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.texts import describe_rows
 from st_ray.runtime.session import data_context
@@ -65,8 +65,7 @@ def count_terms(config: SearchConfig, request: ScanRequest, words: Words, folder
             tasks=corpus.shards,
             rows=[shard.rows for shard in corpus.shards],
             finish=CountTerms(corpus.spec, config.on_bad_row, words, meter.client()),
-            # Nothing else runs meanwhile.
-            writers=max(1, sum(int(node.cpus) for node in cluster_nodes())),
+            writers=task_count(cluster_nodes(), len(corpus.shards), config.actors, cluster_can_grow()),
             writer_cpus=1.0,
             describe=describe_rows,
             noun="documents",

@@ -13,7 +13,7 @@ from typing import Any
 
 from st_ray.runtime.corpus import ScanRequest, reading_lineage
 from st_ray.runtime.meter import Meter
-from st_ray.runtime.resources import cluster_nodes
+from st_ray.runtime.resources import cluster_can_grow, cluster_nodes, task_count
 from st_ray.runtime.stage import Stage, run_stage
 from st_ray.runtime.texts_by_id.places import Places, Sides
 from st_ray.runtime.texts_by_id.texts import CopyTexts, TextTask
@@ -69,6 +69,7 @@ def stage_texts(
     find: Callable[[str], Places],
     stamps: Mapping[str, str],
     lock: OutputLock,
+    actors: str = "auto",
 ) -> Manifest:
     """Find the texts and copy them, as far as an earlier run has not; the folder is complete then.
 
@@ -77,6 +78,7 @@ def stage_texts(
         find: finds them, with a folder for the matches.
         stamps: of the files.
         lock: held on the job's output.
+        actors: the flag.
 
     Raises:
         InputError: as `find` raises, or a text cannot be read.
@@ -91,7 +93,7 @@ def stage_texts(
         tasks=tasks,
         rows=[task.rows for task in tasks],
         finish=CopyTexts(matches, shards, meter.client()),
-        writers=max(1, int(sum(node.cpus for node in cluster_nodes()))),
+        writers=task_count(cluster_nodes(), len(tasks), actors, cluster_can_grow()),
         writer_cpus=1.0,
         noun="texts",
     )

@@ -20,7 +20,7 @@ from st_ray.runtime.mining.bitext.steps import ChoosePairs, FindNearest, WritePa
 from st_ray.runtime.mining.check import check_rows, row_ranges
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.report.page import PAGE, run_sections
-from st_ray.runtime.resources import ActorPlan, cluster_nodes, keep_bytes
+from st_ray.runtime.resources import ActorPlan, cluster_can_grow, cluster_nodes, keep_bytes, task_count
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.target import Target, plan_search
@@ -177,8 +177,7 @@ class _Run:
             tasks=[(number, *rows) for number, rows in enumerate(ranges)],
             rows=[last - first for first, last in ranges],
             finish=WritePairs(self.source, self.target, chosen.urls[0], self.config.keep_text),
-            # Nothing else runs meanwhile.
-            writers=max(1, sum(int(node.cpus) for node in cluster_nodes())),
+            writers=task_count(cluster_nodes(), len(ranges), self.config.actors, cluster_can_grow()),
             writer_cpus=1.0,
             describe=lambda task: f"pairs {task[1]:,} to {task[2] - 1:,}",
             noun="pairs",

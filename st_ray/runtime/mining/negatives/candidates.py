@@ -64,7 +64,7 @@ class Searched:
         return [(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
-def prepare_candidates(searched: Searched, folder: str, start_ray: Callable[[], None]) -> Manifest:
+def prepare_candidates(searched: Searched, folder: str, start_ray: Callable[[], None], actors: str) -> Manifest:
     """Make the candidates, unless that is done; they are a folder of hits. See `make_once`."""
     ranges = searched.ranges
 
@@ -77,6 +77,7 @@ def prepare_candidates(searched: Searched, folder: str, start_ray: Callable[[], 
             meter,
             noun="queries",
             describe=lambda task: f"queries {task[1][0]:,} to {task[1][1] - 1:,}",
+            actors=actors,
         )
 
     lineage = {"searched": searched.digest, "similarity": searched.similarity.name}

@@ -95,7 +95,7 @@ class Chain:
         """The texts; raises what `prepare_texts` raises."""
         folder = self.work.place(TEXTS)
         with self.work.step(TEXTS, folder):
-            return prepare_texts(request, folder, self.work.start_ray)
+            return prepare_texts(request, folder, self.work.start_ray, self.config.actors)
 
     def mineable(self, texts: PairTexts) -> Mineable:
         """All the rest; raises what the jobs of the steps raise."""
@@ -109,7 +109,7 @@ class Chain:
         searched = self._searched(texts, depth, documents, queries)
         candidates = self.work.at_depth(depth, CANDIDATES)
         with self.work.step(CANDIDATES, candidates):
-            parts = prepare_candidates(searched, candidates, self.work.start_ray)
+            parts = prepare_candidates(searched, candidates, self.work.start_ray, config.actors)
         scored, scorer = rescoring.scored(texts, depth, parts) if rescoring.wanted else ((), {})
         return Mineable(
             texts, range_max, candidates, parts, scored, scorer, documents, queries, searched.similarity.name

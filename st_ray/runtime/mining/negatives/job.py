@@ -148,6 +148,7 @@ class _Run:
             meter,
             noun="candidates",
             describe=lambda entry: f"candidates of queries from {entry.first_row:,} on",
+            actors=self.config.actors,
         )
         result = run_stage(stage, output, output.begin(lineage), self.lock, meter)
         output.finish(Manifest(HITS, lineage, result.entries))
@@ -160,7 +161,8 @@ class _Run:
             text_request([side.data], spec, "fail", self.output.folder)
             for side in (self.mineable.texts.anchors, self.mineable.texts.corpus)
         )
-        request = CandidateRequest(anchors, corpus, open_hit_set(self._chosen), shard_pairs=self.config.shard_rows)
+        hits, config = open_hit_set(self._chosen), self.config
+        request = CandidateRequest(anchors, corpus, hits, shard_pairs=config.shard_rows, actors=config.actors)
         return prepare_candidates(request, self.output.folder, self.lock).shards
 
     def write(self, shards: Sequence[CandidateShard], writer: Writer) -> StageResult:
@@ -174,6 +176,7 @@ class _Run:
             meter,
             noun="pairs",
             describe=lambda shard: f"pairs {shard.first_pair:,} to {shard.first_pair + shard.pairs - 1:,}",
+            actors=config.actors,
         )
         return run_stage(stage, self.output, writer, self.lock, meter)
 

@@ -63,7 +63,7 @@ class Rescoring:
             config = self._for_unscored(config, depth, known[0][1])
             with work.step(UNSCORED, str(config.hits)):
                 hits = work.at_depth(depth, CANDIDATES)
-                asked = prepare_unscored(hits, candidates, scored, str(config.hits), work.start_ray)
+                asked = prepare_unscored(hits, candidates, scored, str(config.hits), work.start_ray, config.actors)
         if asked.rows:
             with work.step(SCORES, config.output):
                 found = rerank(config, self.scorer, work.session).manifest

@@ -78,7 +78,12 @@ def known_scores(scored: Sequence[ScoredPairs], wanted: PairRows, first: int) ->
 
 
 def prepare_unscored(
-    candidates: str, parts: Manifest, scored: Sequence[ScoredPairs], folder: str, start_ray: Callable[[], None]
+    candidates: str,
+    parts: Manifest,
+    scored: Sequence[ScoredPairs],
+    folder: str,
+    start_ray: Callable[[], None],
+    actors: str,
 ) -> Manifest:
     """Make a folder of hits of the candidates that have no score, unless that is done. See `make_once`.
 
@@ -95,6 +100,7 @@ def prepare_unscored(
             meter,
             noun="pairs",
             describe=lambda entry: f"candidates of queries from {entry.first_row:,} on",
+            actors=actors,
         )
 
     lineage = {"candidates": [entry.digest for entry in parts.entries], "scored": [some.digest for some in scored]}

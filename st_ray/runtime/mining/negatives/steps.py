@@ -8,7 +8,7 @@ from typing import Any
 
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import Row, task_of
-from st_ray.runtime.resources import cluster_nodes
+from st_ray.runtime.resources import cluster_can_grow, cluster_nodes, task_count
 from st_ray.runtime.stage import Stage, run_stage
 from st_ray.store.lineage import Lineage
 from st_ray.store.manifest import Manifest
@@ -45,18 +45,20 @@ def one_step(
     *,
     noun: str,
     describe: Callable[[Any], str],
+    actors: str,
 ) -> Stage:
     """The stage; see `Stage`.
 
     Args:
         make: from a task to its part.
+        actors: the flag.
     """
     return Stage(
         label=label,
         tasks=list(zip(tasks, rows, strict=True)),
         rows=rows,
         finish=_Counted(make, meter.client()),
-        writers=max(1, sum(int(node.cpus) for node in cluster_nodes())),
+        writers=task_count(cluster_nodes(), len(tasks), actors, cluster_can_grow()),
         writer_cpus=1.0,
         noun=noun,
         describe=lambda task: describe(task[0]),

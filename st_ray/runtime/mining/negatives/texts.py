@@ -61,11 +61,12 @@ class PairTexts:
     about: Mapping[str, Any]
 
 
-def prepare_texts(request: TextRequest, folder: str, start_ray: Callable[[], None]) -> PairTexts:
+def prepare_texts(request: TextRequest, folder: str, start_ray: Callable[[], None], actors: str) -> PairTexts:
     """Find and write the texts, unless that is done.
 
     Args:
         start_ray: called before tasks are; nothing is started where mistakes can be found without.
+        actors: the flag.
 
     Raises:
         InputError: files that cannot be read, or rows that cannot be used.
@@ -87,7 +88,7 @@ def prepare_texts(request: TextRequest, folder: str, start_ray: Callable[[], Non
             lineage = request.lineage([corpus.digest for _, corpus in sides])
             output.begin(lineage)
             start_ray()
-            found = _Run(request, sides, output, lineage, lock).manifest()
+            found = _Run(request, sides, output, lineage, lock, actors).manifest()
         except StRayError:
             if fresh and not fs.is_file(fs.join(folder, _PLAN)):
                 output.clear()  # so that mended flags do not meet the old ones
@@ -122,6 +123,7 @@ class _Run:
     output: OutputFolder
     lineage: Lineage
     lock: OutputLock
+    actors: str
 
     def manifest(self) -> Manifest:
         """Write the texts; what is to be published of them."""
@@ -163,6 +165,7 @@ class _Run:
             meter,
             noun="texts",
             describe=lambda task: f"rows {task[1].first_row:,} to {task[1].first_row + task[1].plan.rows - 1:,}",
+            actors=self.actors,
         )
         lineage = {**self.lineage, "side": side}
         result = run_stage(stage, output, output.begin(lineage), self.lock, meter)
