@@ -49,46 +49,84 @@ class PaddedBatch:
     type_ids: np.ndarray | None
 
 
-def padded_batches(tokens: Tokens, budget: int, fill: int, max_rows: int | None = None) -> Iterator[PaddedBatch]:
-    """All texts in batches of similar length, the longest first; see `token_budget_batches`."""
+def padded_batches(
+    tokens: Tokens, budget: int, fill: int, max_rows: int | None = None, *, even: bool = False, step: int = 1
+) -> Iterator[PaddedBatch]:
+    """All texts in batches of similar length, the longest first; see `token_budget_batches`.
+
+    Args:
+        tokens: the texts.
+        budget: tokens of a batch, padding included.
+        fill: the id of padded places.
+        max_rows: rows of a batch, where they are bounded too.
+        even: batches of one length, without padding, come first, as far as they can be made; see `even_batches`.
+        step: of which lengths' multiples the device is fast at; see `rounded_up`.
+    """
     every = tokens.lengths
-    for rows in token_budget_batches(every, budget, max_rows=max_rows):
+    left = np.arange(len(every))
+    batches: list[np.ndarray] = []
+    if even:
+        batches, left = even_batches(every, budget, max_rows)
+    # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
+    widths = np.maximum(every, 1)
+    widths[left] = rounded_up(widths[left], step)
+    batches += [left[rows] for rows in token_budget_batches(widths[left], budget, max_rows)]
+    for rows in batches:
         lengths = every[rows].astype(np.int64)
-        # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
-        visible = padded_length(lengths, 1)
-        width = int(visible.max())
+        visible = np.maximum(lengths, 1)
+        width = int(widths[rows].max())
         ids, type_ids = tokens.padded(rows, width, fill)
         mask = None if visible.min() == width else (np.arange(width) < visible[:, None]).astype(np.int64)
         yield PaddedBatch(rows, ids, lengths, mask, type_ids)
 
 
-def token_budget_batches(
-    lengths: np.ndarray, budget: int, multiple: int = 1, max_rows: int | None = None
-) -> list[np.ndarray]:
-    """Cut the rows into batches of similar length, so that rows x padded length stays within `budget`.
+def token_budget_batches(widths: np.ndarray, budget: int, max_rows: int | None = None) -> list[np.ndarray]:
+    """Cut the rows into batches of similar width, so that rows x the greatest width stays within `budget`.
 
     Args:
-        lengths: tokens of each row, int `[n]`.
-        budget: tokens of a batch, padding included; a row that is longer has a batch of its own.
-        multiple: lengths are padded to a multiple of this.
+        widths: places that each row takes, int `[n]`; a row takes one at least.
+        budget: places of a batch; a row that is wider has a batch of its own.
         max_rows: rows of a batch, where they are bounded too.
 
     Returns:
-        Row indices of each batch, longest rows first: the largest batch runs first, so that a lack of memory shows
-        at once. Together they are a permutation of all rows; rows of equal length keep their order.
+        Row indices of each batch, widest rows first: the largest batch runs first, so that a lack of memory shows
+        at once. Together they are a permutation of all rows; rows of equal width keep their order.
     """
-    order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
-    widths = padded_length(np.asarray(lengths)[order], multiple)
+    order = np.argsort(-np.asarray(widths, np.int64), kind="stable")
+    sizes = np.maximum(np.asarray(widths)[order], 1)
     most = len(order) if max_rows is None else max_rows
     batches = []
     start = 0
     while start < len(order):
-        rows = max(1, min(most, budget // int(widths[start])))
+        rows = max(1, min(most, budget // int(sizes[start])))
         batches.append(order[start : start + rows])
         start += rows
     return batches
 
 
-def padded_length(length: np.ndarray, multiple: int) -> np.ndarray:
-    """Length rounded up to a multiple, at least one: a model cannot run over no tokens at all."""
-    return np.maximum(-(-length // multiple), 1) * multiple
+def even_batches(lengths: np.ndarray, budget: int, max_rows: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
+    """Batches of rows that have one and the same length, the longest first, and the rows that are left.
+
+    Rows of a length are dealt out evenly to as few batches as the budget allows. Where they do not fill a third of it,
+    they are left for batches of mixed lengths: a small batch is slower than padding. Arguments as of
+    `token_budget_batches`.
+    """
+    order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
+    batches, left = [], [order[:0]]
+    for rows in np.split(order, np.flatnonzero(np.diff(np.asarray(lengths)[order])) + 1) if len(order) else ():
+        length = max(1, int(lengths[rows[0]]))
+        if len(rows) * length * 3 < budget:
+            left.append(rows)
+            continue
+        most = max(1, min(len(rows) if max_rows is None else max_rows, budget // length))
+        batches += np.array_split(rows, -(-len(rows) // most))
+    return batches, np.concatenate(left)
+
+
+def rounded_up(lengths: np.ndarray, step: int) -> np.ndarray:
+    """Places for rows of these lengths, int `[n]`: the next multiple of `step` where that costs little.
+
+    Little is half a step, for a row of four steps or more.
+    """
+    up = -(-lengths // step) * step
+    return np.where((up - lengths <= step // 2) & (lengths >= 4 * step), up, lengths)

@@ -60,6 +60,7 @@ class SentenceNetwork(nn.Module):
         positions: tokens that a row may have at most; None where nothing bounds them.
         vocabulary: number of token ids that are known; None where nothing bounds them.
         padding_id: what to fill padded places with.
+        masks_padding_only: attention is known to look at every token but padding.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class SentenceNetwork(nn.Module):
         self.first: Transformer | Classifier | StaticEmbedding
         self.positions: int | None = None
         self.padding_id = 0
+        self.masks_padding_only = False
         self._autocast: torch.dtype | None = None
         spec = folder.first
         if isinstance(spec, TransformerSpec):
@@ -93,7 +95,7 @@ class SentenceNetwork(nn.Module):
             else:
                 self.first = load_transformer(spec, *loading)
             poolings = {module for module in folder.modules if isinstance(module, PoolingSpec)}
-            rewrite_layers(
+            self.masks_padding_only = rewrite_layers(
                 self.first.model,
                 first_token=poolings <= {PoolingSpec(("cls",))},
                 attention=None if for_openvino else FusedSelfAttention,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
+from openvino import opset13 as ops
 
 from st_ray.core.errors import ModelError
 from st_ray.models.options import LoadOptions
@@ -31,6 +33,7 @@ class GraphFacts:
         takes_prompt_length: whether pooling leaves the prompt out, whose length is then a third input.
         takes_type_ids: whether the type ids of tokens are an input.
         ignores_type_ids: whether type ids change nothing.
+        masks_padding_only: whether batches without padding can do without a mask.
     """
 
     dimension: int
@@ -40,6 +43,7 @@ class GraphFacts:
     takes_prompt_length: bool
     takes_type_ids: bool
     ignores_type_ids: bool
+    masks_padding_only: bool = False
 
 
 def write_facts(folder: Path, facts: GraphFacts) -> None:
@@ -64,8 +68,32 @@ def read_graph(path: Path) -> Any:
         raise _cannot_load(path, error) from error
 
 
-def compiled_request(path: Path, options: LoadOptions) -> Any:
+def without_mask(graph: Any) -> Any:
+    """`graph`, changed to one for batches without padding, whose attention looks at all tokens.
+
+    Written out in single operations, OpenVINO fuses attention with what brings queries, keys and values into place.
+    """
+    for node in graph.get_ops():
+        if node.get_type_name() != "ScaledDotProductAttention":
+            continue
+        query, key, value, *more = node.input_values()
+        usual = ops.constant(np.float32(query.get_partial_shape()[3].get_length() ** -0.5))
+        scale = more[1] if len(more) > 1 else usual
+        scores = ops.matmul(ops.multiply(query, scale), key, False, True)
+        mixed = ops.matmul(ops.softmax(scores, -1), value, False, False).output(0)
+        for use in node.output(0).get_target_inputs():
+            use.replace_source_output(mixed)
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def compiled_request(path: Path, options: LoadOptions, *, masked: bool = True) -> Any:
     """An inference request of the graph `path`, compiled for this machine's CPU.
+
+    Args:
+        path: of the graph.
+        options: precision and threads.
+        masked: batches may hold padding; else see `without_mask`.
 
     Raises:
         ModelError: the file is damaged, or holds what this version cannot run.
@@ -80,7 +108,9 @@ def compiled_request(path: Path, options: LoadOptions) -> Any:
     if options.threads is not None:
         settings["INFERENCE_NUM_THREADS"] = options.threads
     try:
-        return openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+        core = openvino.Core()
+        graph = path if masked else without_mask(core.read_model(path))
+        return core.compile_model(graph, "CPU", settings).create_infer_request()
     except RuntimeError as error:
         raise _cannot_load(path, error) from error
 

@@ -104,7 +104,8 @@ def _batches(network: SentenceNetwork, tokens: Tokens, options: EmbedOptions) ->
 
 def _padded_batches(network: SentenceNetwork, tokens: Tokens, options: EmbedOptions) -> Batches:
     budget = options.batch_tokens or default_batch_tokens(network.device)
-    for batch in padded_batches(tokens, budget, network.padding_id, options.batch_rows):
+    even = network.device.type == "cpu"
+    for batch in padded_batches(tokens, budget, network.padding_id, options.batch_rows, even=even):
         yield (
             batch.rows,
             batch.ids.size,

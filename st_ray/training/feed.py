@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from st_ray.models.batching import Tokens, padded_length
+from st_ray.models.batching import Tokens
 from st_ray.models.network import TokenBatch
 from st_ray.training.batches import BatchPlan
 from st_ray.training.crew import Crew
@@ -161,7 +161,7 @@ def micro_batch(block: Block, rows: np.ndarray, padding_id: int) -> MicroBatch:
     inputs = _input_rows(block, rows)
     lengths = block.tokens.lengths[inputs].astype(np.int64)
     # An input without tokens still takes a place for the network to attend to.
-    visible = padded_length(lengths, 1)
+    visible = np.maximum(lengths, 1)
     width = int(visible.max())
     ids, type_ids = block.tokens.padded(inputs, width, padding_id)
     mask = None if visible.min() == width else (np.arange(width) < visible[:, None]).astype(np.int64)

@@ -6,22 +6,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_ray.models.batching import padded_length, token_budget_batches
-from st_ray.models.tokens import gather_padded
+from st_ray.models.batching import even_batches, padded_batches, rounded_up, token_budget_batches
+from st_ray.models.tokens import TokenizedTexts, gather_padded
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=200).map(lambda values: np.array(values, np.int32))
 
 
-@given(LENGTHS, st.integers(1, 2000), st.sampled_from([1, 8, 16]), st.none() | st.integers(1, 20))
-def test_batches_are_a_permutation_within_the_budget(
-    lengths: np.ndarray, budget: int, multiple: int, max_rows: int | None
-) -> None:
-    batches = token_budget_batches(lengths, budget, multiple, max_rows)
+@given(LENGTHS, st.integers(1, 2000), st.none() | st.integers(1, 20))
+def test_batches_are_a_permutation_within_the_budget(lengths: np.ndarray, budget: int, max_rows: int | None) -> None:
+    batches = token_budget_batches(lengths, budget, max_rows)
     assert sorted(np.concatenate([np.empty(0, np.int64), *batches]).tolist()) == list(range(len(lengths)))
     for rows in batches:
-        width = int(padded_length(lengths[rows], multiple).max())
-        assert len(rows) == 1 or len(rows) * width <= budget
-        assert width % multiple == 0
+        assert len(rows) == 1 or len(rows) * max(1, lengths[rows].max()) <= budget
         assert max_rows is None or len(rows) <= max_rows
 
 
@@ -36,7 +32,48 @@ def test_longest_first_and_equal_lengths_in_order(lengths: np.ndarray, budget: i
 @given(LENGTHS, st.integers(1, 2000))
 def test_no_batch_could_take_the_next_row(lengths: np.ndarray, budget: int) -> None:
     for rows in token_budget_batches(lengths, budget)[:-1]:
-        assert (len(rows) + 1) * int(padded_length(lengths[rows], 1).max()) > budget
+        assert (len(rows) + 1) * max(1, lengths[rows].max()) > budget
+
+
+@given(LENGTHS, st.integers(1, 2000), st.none() | st.integers(1, 20))
+def test_even_batches_have_one_length_each(lengths: np.ndarray, budget: int, max_rows: int | None) -> None:
+    batches, left = even_batches(lengths, budget, max_rows)
+    assert sorted(np.concatenate([*batches, left]).tolist()) == list(range(len(lengths)))
+    for rows in batches:
+        assert len(set(lengths[rows].tolist())) == 1
+        assert len(rows) == 1 or len(rows) * lengths[rows[0]] <= budget
+        assert max_rows is None or len(rows) <= max_rows
+    sizes = {length: [len(rows) for rows in batches if lengths[rows[0]] == length] for length in lengths.tolist()}
+    for length, found in sizes.items():
+        assert max(found, default=0) - min(found, default=0) <= 1
+        # All rows of a length go one way, and those that are left are few.
+        count = int((lengths[left] == length).sum())
+        assert not (found and count)
+        assert count * length * 3 < budget or length == 0
+
+
+@given(LENGTHS, st.sampled_from([1, 8, 16]))
+def test_rounding_up_costs_half_a_step_at_most(lengths: np.ndarray, step: int) -> None:
+    found = rounded_up(lengths, step)
+    grown = found - lengths
+    assert ((grown >= 0) & (grown <= step // 2)).all()
+    assert (found[grown > 0] % step == 0).all()
+    assert (grown[lengths < 4 * step] == 0).all()
+    near = (lengths >= 4 * step) & (-lengths % step <= step // 2)
+    assert (found[near] % step == 0).all()
+
+
+@given(LENGTHS, st.integers(1, 2000), st.booleans(), st.sampled_from([1, 16]))
+def test_padded_batches_hold_every_row_once(lengths: np.ndarray, budget: int, even: bool, step: int) -> None:
+    flat = np.arange(1, lengths.sum() + 1, dtype=np.int32)
+    starts, seen = np.cumsum(lengths) - lengths, []
+    for batch in padded_batches(TokenizedTexts(flat, lengths), budget, fill=0, even=even, step=step):
+        seen += batch.rows.tolist()
+        assert (batch.mask is None) == (np.maximum(batch.lengths, 1).min() == batch.ids.shape[1])
+        for row, ids, length in zip(batch.rows, batch.ids, batch.lengths, strict=True):
+            assert ids[:length].tolist() == flat[starts[row] : starts[row] + length].tolist()
+            assert not ids[length:].any()
+    assert sorted(seen) == list(range(len(lengths)))
 
 
 @given(LENGTHS.filter(len), st.randoms(use_true_random=False))
@@ -44,7 +81,7 @@ def test_gathered_rows_are_the_slices(lengths: np.ndarray, rng: np.random.Genera
     flat = np.arange(1, lengths.sum() + 1, dtype=np.int32)
     starts = np.cumsum(lengths) - lengths
     rows = np.array(rng.sample(range(len(lengths)), k=min(5, len(lengths))))
-    width = int(padded_length(lengths[rows], 1).max())
+    width = int(np.maximum(lengths[rows], 1).max())
     padded = gather_padded(flat, starts[rows], lengths[rows], width, fill=-7)
     assert padded.shape == (len(rows), width)
     for row, found in zip(rows, padded, strict=True):

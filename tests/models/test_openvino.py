@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from st_ray.core.errors import ConfigError, ModelError
+from st_ray.models import openvino_backend
 from st_ray.models.bi_encoder import BiEncoder
+from st_ray.models.openvino_graph import compiled_request
+from st_ray.models.options import LoadOptions
 from st_ray.scoring.agreement import cosines
-from tests.models.tiny_models import TEXTS, save_tiny_model, save_tiny_static
+from tests.models.tiny_models import LETTERS, TEXTS, save_tiny_model, save_tiny_static
 
 ALL = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -56,6 +59,27 @@ def test_embeddings_are_those_of_torch(name: str, tmp_path: Path, cache: Path) -
     )
     assert encoder.encode([]).shape == (0, encoder.dimension)
     assert len(converted(cache)) == 1
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "t5"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_batches_without_padding_need_no_mask(
+    architecture: str, dtype: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[bool] = []
+
+    def compiling(path: Path, options: LoadOptions, *, masked: bool = True) -> Any:
+        compiled.append(masked)
+        return compiled_request(path, options, masked=masked)
+
+    monkeypatch.setattr(openvino_backend, "compiled_request", compiling)
+    folder = save_tiny_model(tmp_path / "model", architecture=architecture)
+    texts = [f"{first} {second} the cat" for first in LETTERS[:20] for second in LETTERS[:5]] + list(TEXTS)
+    encoder = BiEncoder(folder, backend="openvino", dtype=dtype)
+    found = encoder.encode(texts)
+    assert compiled == ([True] if architecture == "t5" else [True, False])
+    expected = BiEncoder(folder, device="cpu").encode(texts)
+    assert cosines(found, expected).min() > {"float32": 0.999999, "bfloat16": 0.999}[dtype]
 
 
 def test_the_real_model_in_float32_and_bfloat16(minilm: str) -> None:

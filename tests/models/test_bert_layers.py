@@ -1,0 +1,54 @@
+"""Attention in bfloat16 on CPUs: that of torch up to rounding, at every length, with and without padding."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from st_ray.models.bert_layers import FusedSelfAttention
+
+HIDDEN, HEADS = 64, 4
+
+
+@pytest.fixture
+def attention() -> FusedSelfAttention:
+    torch.manual_seed(0)
+    parts = {name: nn.Linear(HIDDEN, HIDDEN) for name in ("query", "key", "value")}
+    return FusedSelfAttention(SimpleNamespace(attention_head_size=HIDDEN // HEADS, **parts))
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 77, 200])
+@pytest.mark.parametrize("padded", [False, True])
+def test_bfloat16_is_near_float32(attention: FusedSelfAttention, length: int, padded: bool) -> None:
+    states = torch.randn(3, length, HIDDEN) * 3
+    lengths = torch.tensor([length, max(1, length - 5), max(1, length // 2)])
+    keep = torch.arange(length) < lengths[:, None]
+    mask = keep[:, None, None].expand(3, 1, length, length) if padded else None
+    with torch.inference_mode():
+        expected, _ = attention(states, mask)
+        found, _ = attention.to(torch.bfloat16)(states.bfloat16(), mask)
+    assert found.dtype == torch.bfloat16
+    near = functional.cosine_similarity(found.float(), expected, dim=-1)
+    assert near[keep if padded else torch.ones_like(keep)].min() > 0.998
+
+
+def test_what_lies_in_padded_places_changes_nothing(attention: FusedSelfAttention) -> None:
+    states = torch.randn(1, 40, HIDDEN).bfloat16()
+    other = states.clone()
+    other[:, 33:] = 30.0
+    mask = (torch.arange(40) < 33)[None, None, None].expand(1, 1, 40, 40)
+    with torch.inference_mode():
+        half = attention.to(torch.bfloat16)
+        first, second = half(states, mask)[0], half(other, mask)[0]
+    assert torch.equal(first[:, :33], second[:, :33])
+
+
+def test_gradients_still_flow(attention: FusedSelfAttention) -> None:
+    half = attention.to(torch.bfloat16)
+    states = torch.randn(1, 64, HIDDEN).bfloat16().requires_grad_()
+    half(states)[0].float().sum().backward()
+    assert states.grad is not None and states.grad.isfinite().all()
