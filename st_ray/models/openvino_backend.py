@@ -17,6 +17,9 @@ from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 # A graph's weights, in bytes, up to which batches without padding have a second copy of it, in which nothing is masked.
 # The larger a model, the less of its time is attention.
 _TWO_COPIES = 512 << 20
+# Tokens of a call from which on they do: the second copy takes as long to compile as it saves over some of these. It is
+# the call's own tokens that count, so that a shard's embeddings do not depend on those before it.
+_WORTH_A_COPY = 1 << 15
 # Attention is faster over lengths that are multiples of this.
 _STEP = 16
 
@@ -44,8 +47,9 @@ class OpenVINOBackend:
         prompt = [np.array([tokens.prompt_length], np.int32)] if self._facts.takes_prompt_length else []
         budget = options.batch_tokens or self.batch_tokens
         fill, most = self._facts.padding_id, options.batch_rows
-        for batch in padded_batches(tokens, budget, fill, most, even=self._even, step=self._step):
-            request = self._unmasked if batch.mask is None and self._even else self._request
+        even = self._even and int(tokens.lengths.sum()) >= _WORTH_A_COPY
+        for batch in padded_batches(tokens, budget, fill, most, even=even, step=self._step):
+            request = self._unmasked if even and batch.mask is None else self._request
             inputs = [batch.ids.astype(np.int32), batch.lengths.astype(np.int32), *self._types(batch), *prompt]
             request.infer(inputs, share_inputs=True)
             out[batch.rows] = request.get_output_tensor().data[:, : options.dimension]

@@ -73,9 +73,12 @@ def test_batches_without_padding_need_no_mask(
         return compiled_request(path, options, masked=masked)
 
     monkeypatch.setattr(openvino_backend, "compiled_request", compiling)
+    monkeypatch.setattr(openvino_backend, "_WORTH_A_COPY", 300)
     folder = save_tiny_model(tmp_path / "model", architecture=architecture)
     texts = [f"{first} {second} the cat" for first in LETTERS[:20] for second in LETTERS[:5]] + list(TEXTS)
     encoder = BiEncoder(folder, backend="openvino", dtype=dtype)
+    encoder.encode(texts[:20])
+    assert compiled == [True]
     found = encoder.encode(texts)
     assert compiled == ([True] if architecture == "t5" else [True, False])
     expected = BiEncoder(folder, device="cpu").encode(texts)
