@@ -107,7 +107,8 @@ def tune(
     is halved until it is closed. That finds the smallest if recall never falls as the parameter rises, which holds for
     inverted lists without compression, and elsewhere but for ripples far smaller than what is sampled.
 
-    Where it is known about where to look, only the neighbourhood is measured, and a little of the curve around it.
+    Where it is known about where to look, only the neighbourhood is measured, and a little of the curve below it: what
+    lies beyond takes the most time, and stands in the measurement of the index that was there before.
 
     Args:
         search: gives positions int64 `[q, k]` for a parameter, and the seconds that a query took; it is called with
@@ -136,8 +137,8 @@ def tune(
     else:
         first, last = parameters[0], parameters[-1]
         smallest = _close(*_bracket_around(near, first, last, reaches), reaches)
-        for shown in (smallest // 4, smallest // 2, 2 * smallest):
-            reaches(min(max(shown, first), last))
+        for shown in (smallest // 4, smallest // 2):
+            reaches(max(shown, first))
     return _curve(list(measured.values()), target)
 
 
