@@ -108,7 +108,7 @@ def tune(
     inverted lists without compression, and elsewhere but for ripples far smaller than what is sampled.
 
     Where it is known about where to look, only the neighbourhood is measured, and a little of the curve below it: what
-    lies beyond takes the most time, and stands in the measurement of the index that was there before.
+    lies beyond takes the most time.
 
     Args:
         search: gives positions int64 `[q, k]` for a parameter, and the seconds that a query took; it is called with

@@ -55,10 +55,7 @@ class WrittenOutSelfAttention(FusedSelfAttention):
     ) -> tuple[Tensor, None]:
         """See `FusedSelfAttention.forward`; the mask is a bool, and the same for all queries."""
         query, key, value = (_heads(part, self.head) for part in self.project(hidden_states).chunk(3, -1))
-        scores = (query * self.head**-0.5) @ key.transpose(-1, -2)
-        if attention_mask is not None:
-            scores = scores + torch.where(attention_mask[:, :, :1], 0.0, _MASKED)
-        mixed = scores.softmax(-1) @ value
+        mixed = _scores(query, key, attention_mask).softmax(-1) @ value
         return mixed.transpose(1, 2).flatten(2), None
 
 
@@ -128,10 +125,14 @@ def _suits_bfloat16(query: Tensor) -> bool:
 
 def _attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Attention by products of whole matrices, which CPUs have instructions for; torch's own goes by small blocks."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if mask is not None:
-        scores += torch.where(mask[:, :, :1], 0.0, _MASKED).to(scores.dtype)
+    scores = _scores(query, key, mask)
     return torch.softmax(scores, -1, out=scores) @ value
+
+
+def _scores(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """What the softmax is taken of; the mask is a bool, and the same for all queries."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    return scores if mask is None else scores + torch.where(mask[:, :, :1], 0.0, _MASKED).to(scores.dtype)
 
 
 def _stacked(*linears: nn.Linear) -> nn.Linear:
