@@ -132,7 +132,10 @@ def _attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor, mask: Tensor 
 def _scores(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
     """What the softmax is taken of; the mask is a bool, and the same for all queries."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    return scores if mask is None else scores + torch.where(mask[:, :, :1], 0.0, _MASKED).to(scores.dtype)
+    if mask is not None:
+        # In place: a second array of them takes a quarter of the time of a model.
+        scores += torch.where(mask[:, :, :1], 0.0, _MASKED).to(scores.dtype)
+    return scores
 
 
 def _stacked(*linears: nn.Linear) -> nn.Linear:
