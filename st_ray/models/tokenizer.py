@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from st_ray.core.errors import ConfigError, InputError, ModelError
 from st_ray.models.folder import ModelFolder
 from st_ray.models.specs import StaticEmbeddingSpec, TransformerSpec
-from st_ray.models.tokens import BareTexts, TokenizedTexts
+from st_ray.models.tokens import BareTexts, TokenizedTexts, gather_ragged, joined
+from st_ray.models.word_tokens import WordTokens, cuts_at_spaces
+
+_T = TypeVar("_T")
 
 # Texts handed to the tokenizer at once: what it returns takes far more memory than the ids.
 _TEXTS_AT_ONCE = 2048
@@ -101,18 +105,16 @@ class TextTokenizer:
         """
         if isinstance(texts, str):
             raise InputError("tokenize got one string, expected a sequence of them", "put the text in a list")
-        flats, lengths, types = [], [], []
-        for ids, type_ids in self._encoded(texts, prompt):
-            lengths.append(np.fromiter(map(len, ids), np.int32, len(ids)))
-            total = int(lengths[-1].sum())
-            flats.append(np.fromiter(chain.from_iterable(ids), np.int32, total))
-            types.append(np.fromiter(chain.from_iterable(type_ids), np.int32, total if type_ids else 0))
-        empty = np.empty(0, np.int32)
+        flats, lengths, types = [np.empty(0, np.int32)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+        for flat, lengths_of_block, type_ids in self._in_blocks(self._whole, texts, prompt):
+            flats.append(flat)
+            lengths.append(lengths_of_block)
+            types.append(type_ids)
         return TokenizedTexts(
-            flat=np.concatenate([empty, *flats]),
-            lengths=np.concatenate([empty, *lengths]),
+            flat=np.concatenate(flats),
+            lengths=np.concatenate(lengths),
             prompt_length=self._prompt_length(prompt),
-            type_ids=np.concatenate([empty, *types]) if self._has_type_ids else None,
+            type_ids=np.concatenate(types) if self._has_type_ids else None,
         )
 
     def tokenize_bare(self, texts: Sequence[str], prompt: str = "") -> BareTexts:
@@ -123,10 +125,9 @@ class TextTokenizer:
             ModelError: the tokenizer is written in Python, and cannot take pairs apart.
         """
         flats, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-        for ids, _ in self._encoded(texts, prompt, bare=True):
-            lengths.append(np.fromiter(map(len, ids), np.int32, len(ids)))
-            kept = ids if self.max_seq_length is None else [self._cut(row, self.max_seq_length) for row in ids]
-            flats.append(np.fromiter(chain.from_iterable(kept), np.int32, sum(map(len, kept))))
+        for flat, lengths_of_block in self._in_blocks(self._bare, texts, prompt):
+            flats.append(gather_ragged(flat, *self._kept(lengths_of_block, self.max_seq_length)))
+            lengths.append(lengths_of_block)
         return BareTexts(np.concatenate(flats), np.concatenate(lengths), self.max_seq_length)
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]], *, cut: bool = True) -> list[PairEncoding]:
@@ -158,21 +159,60 @@ class TextTokenizer:
             if truncation is not None:
                 self._fast.enable_truncation(**truncation)
 
-    def _cut(self, ids: list[int], length: int) -> list[int]:
-        return ids[:length] if self.from_right else ids[-length:]
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the words that were met."""
+        return {name: value for name, value in self.__dict__.items() if name != "_words"}
 
-    def _encoded(
-        self, texts: Sequence[str], prompt: str, bare: bool = False
-    ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
-        """Ids and type ids of a few texts at a time."""
+    @cached_property
+    def _words(self) -> WordTokens | None:
+        """What looks words up, where that gives what the tokenizer gives."""
+        looks_up = self._fast is not None and not self._has_type_ids and cuts_at_spaces(self._fast)
+        return WordTokens(self._fast, self._split_special_tokens) if looks_up else None
+
+    @cached_property
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and behind a text."""
+        encoding = self._fast.encode("a", add_special_tokens=self._add_special_tokens)
+        own = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        return encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :]
+
+    def _in_blocks(self, encode: Callable[[list[str]], _T], texts: Sequence[str], prompt: str) -> Iterator[_T]:
+        """What `encode` makes of a few texts at a time."""
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             block = texts[start : start + _TEXTS_AT_ONCE]
             try:
-                with self._without_cutting() if bare else nullcontext():
-                    encoded = self._encode_block([prompt + text for text in block] if prompt else list(block), bare)
-            except (TypeError, ValueError) as error:  # among them errors of Unicode
+                encoded = encode([prompt + text for text in block] if prompt else list(block))
+            except (TypeError, AttributeError, ValueError) as error:  # among them errors of Unicode
                 raise _bad_text(block, start, error) from error
             yield encoded
+
+    def _whole(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ids of all texts, cut and with special tokens, how many each has, and their type ids."""
+        if self._words is not None:
+            before, behind = self._frame
+            cut = self._fast.truncation
+            room = cut["max_length"] - len(before) - len(behind) if cut else None
+            found = self._words.ids(texts, room if self.from_right else None)
+            if found is not None:
+                flat, lengths = found
+                starts, kept = self._kept(lengths, room)
+                return _framed(before, flat, starts, kept, behind)
+        ids, types = self._encode_block(texts)
+        return *joined(ids), joined(types)[0]
+
+    def _bare(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts, uncut and without special tokens, and how many each has."""
+        found = self._words.ids(texts) if self._words is not None else None
+        if found is not None:
+            return found
+        with self._without_cutting():
+            return joined(self._encode_block(texts, bare=True)[0])
+
+    def _kept(self, lengths: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Where the part that is kept of each text begins, and its length; texts lie one behind the other."""
+        ends = np.cumsum(lengths, dtype=np.int64)
+        kept = lengths if most is None else np.minimum(lengths, most)
+        return ends - (lengths if self.from_right else kept), kept
 
     def _encode_block(self, texts: list[str], bare: bool = False) -> tuple[list[list[int]], list[list[int]]]:
         if self._fast is None:
@@ -219,6 +259,17 @@ class TextTokenizer:
     def _uses_type_ids(self) -> bool:
         """Whether single texts get type ids other than zero; they depend on the place, not on the text."""
         return any(chain.from_iterable(self._encode_block(["a"])[1]))
+
+
+def _framed(
+    before: list[int], flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, behind: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parts of `flat`, each between the same other ids, with their lengths and no type ids."""
+    every = np.concatenate([np.array([*before, *behind], np.int32), flat])
+    pieces = [np.zeros_like(starts), starts + len(before) + len(behind), np.full_like(starts, len(before))]
+    sizes = [np.full_like(lengths, len(before)), lengths, np.full_like(lengths, len(behind))]
+    rows = gather_ragged(every, np.stack(pieces, axis=1).ravel(), np.stack(sizes, axis=1).ravel())
+    return rows, lengths + np.int32(len(before) + len(behind)), np.empty(0, np.int32)
 
 
 def _static_tokenizer(spec: StaticEmbeddingSpec) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -68,6 +69,18 @@ def gather_padded(flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, wid
     rows = flat[places].astype(np.int64)
     rows[columns >= lengths[:, None]] = fill
     return rows
+
+
+def joined(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows, one behind the other, and their lengths, int32 each."""
+    lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+    return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
+
+
+def gather_ragged(flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Rows of the flat array, one behind the other; row i is `flat[starts[i] : starts[i] + lengths[i]]`."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return flat[np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)]
 
 
 @dataclass(frozen=True)
