@@ -12,6 +12,7 @@ from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models.batching import Tokens
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import find_graph
+from st_ray.models.loading import LOADING
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.specs import StaticEmbeddingSpec
 
@@ -77,6 +78,11 @@ def load_backend(name: str, folder: ModelFolder, options: LoadOptions) -> Backen
         ConfigError: there is no such backend or dtype, it is not installed, or the model is nothing for it.
         ModelError: the model is damaged or incomplete.
     """
+    with LOADING:
+        return _load(name, folder, options)
+
+
+def _load(name: str, folder: ModelFolder, options: LoadOptions) -> Backend:
     if options.dtype not in DTYPES:
         raise ConfigError(f"dtype is {options.dtype!r}", f"use one of {', '.join(DTYPES)}")
     if name == "auto":

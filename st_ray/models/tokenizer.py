@@ -14,6 +14,7 @@ import numpy as np
 
 from st_ray.core.errors import ConfigError, InputError, ModelError
 from st_ray.models.folder import ModelFolder
+from st_ray.models.loading import LOADING
 from st_ray.models.specs import StaticEmbeddingSpec, TransformerSpec
 from st_ray.models.tokens import BareTexts, TokenizedTexts, gather_ragged, joined
 from st_ray.models.word_tokens import WordTokens, cuts_at_spaces
@@ -63,10 +64,11 @@ class TextTokenizer:
             self._fast = _static_tokenizer(first)
             side = "right"
         else:
-            tokenizer = _pretrained_tokenizer(first, trust_remote_code)
-            side = tokenizer.truncation_side
-            max_seq_length = max_seq_length or _default_length(first, tokenizer, trust_remote_code)
-            self._adopt(tokenizer)
+            with LOADING:
+                tokenizer = _pretrained_tokenizer(first, trust_remote_code)
+                side = tokenizer.truncation_side
+                max_seq_length = max_seq_length or _default_length(first, tokenizer, trust_remote_code)
+                self._adopt(tokenizer)
         self.max_seq_length = max_seq_length
         if self._fast is not None and max_seq_length is not None:
             self._truncate(max_seq_length, side)

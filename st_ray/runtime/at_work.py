@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -63,13 +64,32 @@ class AtWork:
 
 @contextmanager
 def titled(step: str, part: str, output: str) -> Iterator[None]:
-    """While the block runs, this process's title says what it is at."""
-    before = ray._raylet.getproctitle()
-    ray._raylet.setproctitle(_title(step, part, output, time.time()))
+    """While the block runs, this process's title says what it is at: of several threads, what began first."""
+    with _titles_lock:
+        if not _titles:
+            _idle_title.append(ray._raylet.getproctitle())
+        own = _titles.setdefault(threading.get_ident(), [])
+        own.append((step, part, output, time.time()))
+        _show_title()
     try:
         yield
     finally:
-        ray._raylet.setproctitle(before)
+        with _titles_lock:
+            own.pop()
+            if not own:
+                del _titles[threading.get_ident()]
+            _show_title()
+
+
+_titles_lock = threading.Lock()
+_titles: dict[int, list[tuple[str, str, str, float]]] = {}
+"""What each thread is at, and within that; in the order in which they began."""
+_idle_title: list[str] = []
+
+
+def _show_title() -> None:
+    title = _title(*next(iter(_titles.values()))[-1]) if _titles else _idle_title.pop()
+    ray._raylet.setproctitle(title)
 
 
 def asked(step: str, place: Place | None) -> AbstractContextManager[None]:
@@ -79,12 +99,12 @@ def asked(step: str, place: Place | None) -> AbstractContextManager[None]:
 
 @contextmanager
 def asking() -> Iterator[Place | None]:
-    """While the block runs, this process waits for actors, and its title says so; gives the shard that it is at."""
-    title = _read_title(ray._raylet.getproctitle())
-    if title is None:
+    """While the block runs, this thread waits for actors, and the title says so; gives the shard that it is at."""
+    own = _titles.get(threading.get_ident())
+    if not own:
         yield None
         return
-    place = title["part"], title["output"]
+    place = own[-1][1:3]
     with titled(WAIT, *place):
         yield place
 

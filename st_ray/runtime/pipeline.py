@@ -16,6 +16,8 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -85,14 +87,56 @@ def map_actors(
     Args:
         careful: one shard at a time an actor, so that a shard that kills its process takes no other with it.
     """
+    return _in_pool(ds, _GuardedActor, (make,), plan, careful, threads=1)
+
+
+@dataclass(frozen=True)
+class TasksThenActors:
+    """Steps of a stage: each shard is read in a task and worked on by an actor.
+
+    Attributes:
+        read: from the shard's row to what the actors' step takes.
+        make: see `map_actors`.
+        actors: the pool.
+    """
+
+    read: Callable[[Row], Row]
+    make: Callable[[], Callable[[Row], Row]]
+    actors: ActorPlan
+
+    def __call__(self, ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
+        """The steps, to go before `finish`."""
+        ds = map_tasks(ds, self.read, size=self.actors.readers, cpus=self.actors.reader_cpus)
+        return map_actors(ds, self.make, self._pool(careful), careful=careful)
+
+    @property
+    def on_cpus(self) -> bool:
+        """Whether an actor has no GPU, which must not wait for reading and writing."""
+        return not self.actors.gpus
+
+    def in_one_process(self, ds: ray.data.Dataset, last: Callable[[Row], Row], careful: bool) -> ray.data.Dataset:
+        """The steps and the `last` one in the actors: nothing is handed on, and no process beside theirs is needed.
+
+        On a small machine those take as much time from the model as they save; each has hundreds of timers.
+        """
+        plan = self._pool(careful)
+        return _in_pool(ds, _OneProcess, (self.read, self.make, last), plan, careful, threads=plan.in_flight)
+
+    def _pool(self, careful: bool) -> ActorPlan:
+        return self.actors.fitted(cluster_nodes()) if careful else self.actors
+
+
+def _in_pool(
+    ds: ray.data.Dataset, step: type, arguments: tuple[Any, ...], plan: ActorPlan, careful: bool, *, threads: int
+) -> ray.data.Dataset:
     import ray.data
 
     with warnings.catch_warnings():
         # max_restarts and max_task_retries pass through **ray_remote_args, which Ray announces to remove in 2.64.
         warnings.simplefilter("ignore", DeprecationWarning)
         return ds.map(
-            _GuardedActor,
-            fn_constructor_args=(make,),
+            step,
+            fn_constructor_args=arguments,
             num_cpus=plan.cpus,
             num_gpus=plan.gpus or None,
             compute=ray.data.ActorPoolStrategy(
@@ -100,28 +144,13 @@ def map_actors(
                 max_size=plan.maximum,
                 initial_size=plan.initial,
                 max_tasks_in_flight_per_actor=1 if careful else plan.in_flight,
+                enable_true_multi_threading=threads > 1,
             ),
+            # Told to the actors alone: by what the pool knows, one that has as many shards as threads is idle enough.
+            ray_remote_args_fn=lambda: {"max_concurrency": threads},
             max_restarts=-1,
             max_task_retries=0,
         )
-
-
-def tasks_then_actors(
-    read: Callable[[Row], Row], make: Callable[[], Callable[[Row], Row]], actors: ActorPlan
-) -> Callable[[ray.data.Dataset, bool], ray.data.Dataset]:
-    """For a stage: each shard is read in a task and worked on by an actor.
-
-    Args:
-        read: from the shard's row to what the actors' step takes.
-        make: see `map_actors`.
-    """
-
-    def connect(ds: ray.data.Dataset, careful: bool) -> ray.data.Dataset:
-        ds = map_tasks(ds, read, size=actors.readers, cpus=actors.reader_cpus)
-        pool = actors.fitted(cluster_nodes()) if careful else actors
-        return map_actors(ds, make, pool, careful=careful)
-
-    return connect
 
 
 def result_of(ref: Any) -> Any:
@@ -218,6 +247,25 @@ class _GuardedActor:
 
     def __call__(self, row: Row) -> Row:
         return _run(self._step, row)
+
+
+class _OneProcess:
+    """All steps of a shard. The model has a thread of its own, beside which the next shard is read and the last one is
+    written; it is loaded there too, while the first shard is read."""
+
+    def __init__(
+        self, read: Callable[[Row], Row], make: Callable[[], Callable[[Row], Row]], last: Callable[[Row], Row]
+    ) -> None:
+        self._read, self._last = read, last
+        self._thread = ThreadPoolExecutor(1)
+        self._model = self._thread.submit(_GuardedActor, make)
+
+    def __call__(self, row: Row) -> Row:
+        read = _run(self._read, row)
+        return _run(self._last, self._thread.submit(self._work, read).result())
+
+    def _work(self, row: Row) -> Row:
+        return self._model.result()(row)
 
 
 class _Refusal:

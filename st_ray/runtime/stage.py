@@ -55,7 +55,7 @@ class Stage:
         label: what is done, for the progress line.
         tasks: picklable descriptors; the position is the shard's number.
         rows: input rows of each task.
-        finish: turns the last step's row into the part; runs in a CPU task.
+        finish: turns the last step's row into the part; runs in a CPU task, or where `connect` runs on CPUs.
         connect: adds the steps between the shard's row (`pipeline.task_of(row)`) and `finish`, if there are any; its
             second argument asks for one shard at a time (see `pipeline.map_actors`).
         writers: parts finished and published at once.
@@ -257,9 +257,13 @@ def _run_pass(
 ) -> None:
     """Run the pipeline over `todo`; shards whose process died simply do not come back."""
     blocks = len(todo) if careful else block_count([stage.rows[number] for number, *_ in todo])
-    ds = stage.connect(pipeline.start_rows(todo, blocks, writer.folder), careful)
+    ds, connect = pipeline.start_rows(todo, blocks, writer.folder), stage.connect
     publish = _Publish(stage.finish, writer)
-    ds = pipeline.map_tasks(ds, publish, size=stage.writers, cpus=stage.writer_cpus, gpus=stage.writer_gpus)
+    if isinstance(connect, pipeline.TasksThenActors) and connect.on_cpus:
+        ds = connect.in_one_process(ds, publish, careful)
+    else:
+        ds = connect(ds, careful)
+        ds = pipeline.map_tasks(ds, publish, size=stage.writers, cpus=stage.writer_cpus, gpus=stage.writer_gpus)
     try:
         for row in ds.iter_rows():
             raise_if_stopped()

@@ -21,7 +21,7 @@ import pytest
 import ray.data
 
 from st_ray.core.errors import InputError, OutputError, ShardError, StRayError
-from st_ray.runtime import corpus
+from st_ray.runtime import corpus, pipeline
 from st_ray.runtime.encode.job import encode
 from st_ray.runtime.report.command import command_of
 from st_ray.store.manifest import read_manifest
@@ -37,6 +37,14 @@ def source(tmp_path: Path) -> str:
     return write_jsonl(tmp_path / "corpus.jsonl", texts_of(95))
 
 
+@pytest.fixture(params=["in one process", "apart"])
+def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether actors read and write themselves, as those without a GPU do."""
+    together = request.param == "in one process"
+    monkeypatch.setattr(pipeline.TasksThenActors, "on_cpus", property(lambda _: together))
+
+
+@pytest.mark.usefixtures("steps")
 def test_every_row_once_and_open_to_everyone(source: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = encode(config_for(source, out, keep_text=True), StubLoader())
@@ -200,6 +208,7 @@ def test_an_empty_corpus(tmp_path: Path) -> None:
         encode(config_for(write_jsonl(tmp_path / "c.jsonl", []), tmp_path / "out"), StubLoader())
 
 
+@pytest.mark.usefixtures("steps")
 def test_rows_without_an_embedding_are_named(source: str, tmp_path: Path) -> None:
     config = config_for(source, tmp_path / "out")
     with pytest.raises(ShardError) as caught:
@@ -215,12 +224,14 @@ def test_rows_without_an_embedding_are_named(source: str, tmp_path: Path) -> Non
     assert_holds(config.output, texts_of(95))
 
 
+@pytest.mark.usefixtures("steps")
 def test_a_model_that_does_not_load_is_one_error(source: str, tmp_path: Path) -> None:
     with pytest.raises(StRayError, match="weights are damaged"):
         encode(config_for(source, tmp_path / "out"), StubLoader(unloadable="weights are damaged"))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("steps")
 def test_a_shard_that_kills_its_process_is_named_and_the_rest_committed(source: str, tmp_path: Path) -> None:
     config = config_for(source, tmp_path / "out")
     with pytest.raises(
@@ -232,6 +243,7 @@ def test_a_shard_that_kills_its_process_is_named_and_the_rest_committed(source: 
     assert_holds(config.output, texts_of(95))
 
 
+@pytest.mark.usefixtures("steps")
 def test_a_killed_actor_costs_nothing_but_time(source: str, tmp_path: Path) -> None:
     undisturbed = config_for(source, tmp_path / "undisturbed")
     encode(undisturbed, StubLoader())

@@ -84,7 +84,7 @@ def inline() -> Iterator[None]:
         f"{MODULE}.Meter": InlineMeter,
         "st_ray.runtime.compute.cluster_nodes": lambda: [Node(2, 0)],
         "st_ray.runtime.compute.cluster_can_grow": lambda: False,
-        "st_ray.runtime.pipeline.tasks_then_actors": lambda read, make, actors: lambda row, careful: make()(read(row)),
+        "st_ray.runtime.pipeline.TasksThenActors": lambda read, make, actors: lambda row, careful: make()(read(row)),
         "st_ray.store.fs.os.fsync": lambda descriptor: None,
     }
     with ExitStack() as stack:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from st_ray.runtime import at_work, stragglers
 from st_ray.runtime.at_work import AtWork, processes
@@ -117,3 +119,29 @@ def test_it_is_said_once_and_then_ever_more_rarely(
     assert 2 <= len(asked) <= 3
     said = capsys.readouterr().err.splitlines()
     assert [line.startswith("encode: no shard was committed for") for line in said] == [True] * len(asked)
+
+
+def test_a_title_tells_of_several_threads_what_began_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ["ray::MapWorker"]
+    monkeypatch.setattr(ray._raylet, "getproctitle", lambda: shown[-1])
+    monkeypatch.setattr(ray._raylet, "setproctitle", shown.append)
+    first, second = threading.Event(), threading.Event()
+
+    def encode() -> None:
+        with at_work.titled("encode", "part-1", "/out"):
+            first.set()
+            second.wait(10)
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    first.wait(10)
+    with at_work.titled("read", "part-2", "/out"), at_work.asking() as place:
+        assert place == ("part-2", "/out")
+        assert "encode part-1 " in shown[-1]
+        second.set()
+        thread.join()
+        assert f"{at_work.WAIT} part-2 " in shown[-1]
+    assert shown[-1] == "ray::MapWorker"
+    with at_work.asking() as place:
+        assert place is None
+    assert not at_work._titles

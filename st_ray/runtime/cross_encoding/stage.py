@@ -75,7 +75,7 @@ class Scoring:
         make = functools.partial(
             ScorePairs, self.loader, actors.threads, config.batch_tokens, self.meter.client(), measure
         )
-        return pipeline.tasks_then_actors(read, make, actors)
+        return pipeline.TasksThenActors(read, make, actors)
 
     def stage(self, corpus: Corpus, source: PairSource, finish: Callable[[Row], Part], noun: str) -> Stage:
         """The scoring of the shards of a corpus.

@@ -206,7 +206,7 @@ class _Run:
             label="encode",
             tasks=corpus.shards,
             rows=[shard.rows for shard in corpus.shards],
-            connect=pipeline.tasks_then_actors(read, make_encoder, actors),
+            connect=pipeline.TasksThenActors(read, make_encoder, actors),
             finish=MakePart(config.precision, ranges, store),
             # Where rows are copied from an older store, that is most of the work.
             writers=max(1, actors.maximum if old else actors.maximum // 2),

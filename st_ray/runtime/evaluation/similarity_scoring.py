@@ -153,7 +153,7 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
             label="compare",
             tasks=corpus.shards,
             rows=[shard.rows for shard in corpus.shards],
-            connect=pipeline.tasks_then_actors(read, make, actors),
+            connect=pipeline.TasksThenActors(read, make, actors),
             finish=make_part,
             writers=max(1, actors.maximum // 2),
             describe=describe_shard,
