@@ -22,6 +22,8 @@ SETTINGS = {
     # Nobody looks at the events and metrics of a Ray that ends with the job.
     "RAY_task_events_report_interval_ms": "0",
     "RAY_metrics_report_interval_ms": "60000",
+    # Every worker of ours will run a task of Ray Data, and has nothing else to do before.
+    "RAY_preload_python_modules": "ray.data",
     # The raylet often comes to its object store's socket a moment too early, and then sleeps for a second.
     "RAY_raylet_client_connect_timeout_milliseconds": "50",
     "RAY_raylet_client_num_connect_attempts": "200",

@@ -41,6 +41,8 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
     _quiet_environment(debug)
     import ray
 
+    from st_ray.runtime.meter import forget_meters
+
     if ray.is_initialized():
         yield
         return
@@ -64,6 +66,8 @@ def ray_session(address: str | None = None, *, debug: bool = False) -> Iterator[
         with stop_on_signals(), own_ray.without_data_helpers() if alone else nullcontext():
             yield
     finally:
+        if not alone:
+            forget_meters()
         ray.shutdown()
 
 

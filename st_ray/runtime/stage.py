@@ -44,7 +44,6 @@ _STORE_FAILURES = 2
 _SHOWN_REASONS = 5
 _ROWS_OF_BLOCK = 256
 _LEAST_BLOCKS = 512
-_LAST_WORD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -246,7 +245,7 @@ def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLo
             if todo and not tally.hopeless:
                 _run_pass(stage, writer, lock, todo, attempt > 0, tally)
     if needed:
-        metrics.worked(meter.read(_LAST_WORD_SECONDS))
+        metrics.worked(meter.read())
     _raise_if_incomplete(stage, tally)
     lock.require_held(writer.folder)
     return tally.result()
