@@ -1,6 +1,6 @@
 """Sentence Transformers and the encode job side by side: `python -m benchmarks.encode [--help]`.
 
-Rates are texts a second of the whole job from its first commit to its last, start-up apart, and of
+Rates are texts a second of the whole job between its first commit and its last, start-up apart, and of
 `SentenceTransformer.encode` after a warm-up, on the same texts and cores and in the same run. All take turns, and the
 ratios are those within each round: on a shared machine trust ratios, not times. Texts are cut into 20 shards. The
 cosine is the least one to the embeddings of the peer's default.

@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from st_ray.core.errors import LostError, OutputError, ShardError, StoreError, StRayError
 from st_ray.core.summary import human_seconds
 from st_ray.runtime import pipeline
@@ -100,7 +102,7 @@ class StageResult:
         rows: input rows that this run did.
         seconds: from the start of the stage to its end.
         first_commit_seconds: from the start of the stage to its first commit.
-        steady_rate: rows a second between the first and the last commit of this run; 0 with fewer than two.
+        steady_rate: rows a second between the first and the last commit of this run; see `steady_rate`.
         commits: all entries again, with when they were committed and what took how long.
         label: of the stage.
         noun: what its rows are called.
@@ -194,23 +196,33 @@ class _Tally:
         current_log().tell("shard_failed", None, level="warning", shard=name, **about)
 
     def result(self) -> StageResult:
-        commits = sorted(self._moments) or [(0.0, 0)]
-        rows = sum(count for _, count in commits)
-        first = commits[0][0]
-        span = commits[-1][0] - first
         return StageResult(
             entries=tuple(self.done[name].entry for name in self.names),
             commits=tuple(self.done[name] for name in self.names),
             fresh=tuple(self._fresh),
             done_before=self.before,
-            rows=rows,
+            rows=sum(rows for _, rows in self._moments),
             seconds=time.monotonic() - self._started,
-            first_commit_seconds=first,
-            steady_rate=(rows - commits[0][1]) / span if span else 0.0,
+            first_commit_seconds=min((moment for moment, _ in self._moments), default=0.0),
+            steady_rate=steady_rate(self._moments),
             label=self._stage.label,
             noun=self._stage.noun,
             sizes=tuple(self._stage.rows),
         )
+
+
+def steady_rate(commits: Sequence[tuple[float, int]]) -> float:
+    """Rows a second, by `(second, rows)` of each commit: the slope of the line that is closest to all of them.
+
+    Workers that begin together commit together: what lies between the first and the last commit would be too much by a
+    shard for each of the others. 0 where all is committed at one moment.
+    """
+    if not commits:
+        return 0.0
+    moments, rows = np.array(sorted(commits), np.float64).T
+    moments -= moments.mean()
+    spread = moments @ moments
+    return float(moments @ np.cumsum(rows) / spread) if spread else 0.0
 
 
 def run_stage(stage: Stage, output: OutputFolder, writer: Writer, lock: OutputLock, meter: Meter) -> StageResult:

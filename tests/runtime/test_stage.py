@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from st_ray.core.errors import OutputError
-from st_ray.runtime.stage import Stage, StageResult, block_count, run_stage
+from st_ray.runtime.stage import Stage, StageResult, block_count, run_stage, steady_rate
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Commit, OutputFolder, Part
 
@@ -27,6 +27,23 @@ from st_ray.store.output import Commit, OutputFolder, Part
 )
 def test_small_shards_share_blocks_where_there_are_many(shards: int, rows: int, blocks: int) -> None:
     assert block_count([rows] * shards) == blocks
+
+
+@pytest.mark.parametrize(
+    ("commits", "rate"),
+    [
+        ([], 0.0),
+        ([(3.0, 100)], 0.0),
+        ([(3.0, 100), (3.0, 100)], 0.0),
+        ([(3.0, 70), (5.0, 100)], 50.0),
+        ([(float(second), 100) for second in range(1, 9)], 100.0),
+        # Two workers, each a shard in two seconds, in turns and in step.
+        ([(0.5 + second, 100) for second in range(20)], 100.0),
+        ([(2.0 + second - second % 2, 100) for second in range(20)], 100.0),
+    ],
+)
+def test_the_rate_is_that_of_all_workers_together(commits: list[tuple[float, int]], rate: float) -> None:
+    assert steady_rate(commits[::-1]) == pytest.approx(rate, rel=0.005)
 
 
 def test_nothing_is_published_without_the_lock(tmp_path: Path) -> None:
