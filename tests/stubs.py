@@ -27,6 +27,7 @@ class StubLoader:
         nan: a text whose embedding is not finite.
         heavy: a text that memory does not hold.
         unloadable: message of the error that loading raises.
+        breaks: message of an error of no kind that we know, which loading raises.
     """
 
     dimension: int = 8
@@ -37,11 +38,14 @@ class StubLoader:
     nan: str = ""
     heavy: str = ""
     unloadable: str = ""
+    breaks: str = ""
 
     def tokenizer(self) -> StubTokenizer:
         return StubTokenizer()
 
     def encoder(self, threads: int | None) -> StubEncoder:
+        if self.breaks:
+            raise TypeError(self.breaks)
         if self.unloadable:
             from st_ray.core.errors import ModelError
 

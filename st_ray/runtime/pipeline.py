@@ -204,12 +204,17 @@ def _run(step: Callable[[Row], Row], row: Row) -> Row:
             result = step(row)
         took = seconds_of(row) | {name: time.perf_counter() - begun}
         return kept | result | {"failure": b"", "took": pack(took)}
-    except StRayError as error:
-        failure = error
     except Exception as error:  # the driver reports it, with the shard's name
-        failure = ShardError(f"{type(error).__name__}: {error}")
-        failure.details = traceback.format_exc()
-    return kept | {"failure": pack(failure)}
+        return kept | {"failure": pack(_told(error))}
+
+
+def _told(error: Exception) -> StRayError:
+    """The error that is being handled, as one of the project's own."""
+    if isinstance(error, StRayError):
+        return error
+    told = ShardError(f"{type(error).__name__}: {error}")
+    told.details = traceback.format_exc()
+    return told
 
 
 class _Guarded:
@@ -256,16 +261,25 @@ class _OneProcess:
     def __init__(
         self, read: Callable[[Row], Row], make: Callable[[], Callable[[Row], Row]], last: Callable[[Row], Row]
     ) -> None:
+        _end_for_sure()
         self._read, self._last = read, last
         self._thread = ThreadPoolExecutor(1)
-        self._model = self._thread.submit(_GuardedActor, make)
+        self._model = self._thread.submit(_made, make)
 
     def __call__(self, row: Row) -> Row:
         read = _run(self._read, row)
         return _run(self._last, self._thread.submit(self._work, read).result())
 
     def _work(self, row: Row) -> Row:
-        return self._model.result()(row)
+        return _run(self._model.result(), row)
+
+
+def _made(make: Callable[[], Callable[[Row], Row]]) -> Callable[[Row], Row]:
+    """The step, or one that reports why there is none: the actor is at work by then, so that Ray sees no fault."""
+    try:
+        return make()
+    except Exception as error:
+        return _Refusal(_told(error))
 
 
 class _Refusal:

@@ -230,6 +230,12 @@ def test_a_model_that_does_not_load_is_one_error(source: str, tmp_path: Path) ->
         encode(config_for(source, tmp_path / "out"), StubLoader(unloadable="weights are damaged"))
 
 
+@pytest.mark.usefixtures("steps")
+def test_whatever_breaks_a_model_is_told(source: str, tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="TypeError: no such layer"):
+        encode(config_for(source, tmp_path / "out"), StubLoader(breaks="no such layer"))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("steps")
 def test_a_shard_that_kills_its_process_is_named_and_the_rest_committed(source: str, tmp_path: Path) -> None:
