@@ -17,7 +17,8 @@ from st_ray.mining import communities
 from st_ray.runtime.mining.communities import count, holders, job, parts
 from st_ray.runtime.mining.communities.config import DetectCommunitiesConfig
 from st_ray.runtime.pipeline import pack
-from st_ray.runtime.stage import Stage, StageResult
+from st_ray.runtime.stage import Stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store.communities import open_communities, read_communities
 from st_ray.store.output import OutputFolder, Writer

@@ -11,7 +11,8 @@ import ray
 
 from st_ray.runtime.pipeline import pack
 from st_ray.runtime.resources import Node
-from st_ray.runtime.stage import Stage, StageResult
+from st_ray.runtime.stage import Stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.store.output import OutputFolder, Writer
 
 

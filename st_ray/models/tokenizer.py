@@ -62,7 +62,7 @@ class TextTokenizer:
         first = folder.first
         if isinstance(first, StaticEmbeddingSpec):
             self._fast = _static_tokenizer(first)
-            side = "right"
+            side = (self._fast.truncation or {}).get("direction", "right")
         else:
             with LOADING:
                 tokenizer = _pretrained_tokenizer(first, trust_remote_code)

@@ -123,8 +123,9 @@ class _Process:
             told.latest |= latest
             age = time.monotonic() - told.begun
             value = {"amounts": told.amounts, "latest": told.latest, "age": age, "at": time.time()}
+            text = json.dumps(value, default=float)  # NumPy's numbers too
             with suppress(*_ERRORS):
-                internal_kv._internal_kv_put(prefix + self._name, json.dumps(value), namespace=_NAMESPACE)
+                internal_kv._internal_kv_put(prefix + self._name, text, namespace=_NAMESPACE)
 
 
 _of_this_process = _Process()

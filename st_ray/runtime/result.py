@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from st_ray.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from st_ray.runtime.stage import StageResult
+    from st_ray.runtime.stage_result import StageResult
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,22 @@ def test_a_tokenizer_travels_without_its_words(minilm: str) -> None:
     copy = pickle.loads(pickle.dumps(tokenizer))
     assert len(pickle.dumps(tokenizer)) < before + 100
     assert copy.tokenize(["the cat sat on the mat, and the cat sat"] * 4).flat.tolist() == first.flat.tolist()
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_a_static_model_whose_own_file_cuts_texts(direction: str, tmp_path: Path) -> None:
+    from st_ray.models.folder import read_model_folder
+    from st_ray.models.tokenizer import TextTokenizer
+    from tests.models.tiny_models import save_tiny_static
+
+    folder = save_tiny_static(tmp_path / "static")
+    (file,) = folder.rglob("tokenizer.json")
+    tokenizer = word_piece()
+    tokenizer.enable_truncation(3, direction=direction)
+    tokenizer.save(str(file))
+    ours = TextTokenizer(read_model_folder(folder))
+    texts = ["the cat sat the dog ran", "a b", "the cat sat the dog ran"]
+    found = ours.tokenize(texts)
+    assert ours._words is not None
+    assert rows((found.flat, found.lengths)) == whole(tokenizer, texts)
+    assert ours._words._known.numbers

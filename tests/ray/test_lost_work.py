@@ -14,7 +14,8 @@ from st_ray.core.errors import LostError, ShardError
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.pipeline import Row, result_of
 from st_ray.runtime.session import data_context
-from st_ray.runtime.stage import ATTEMPTS, Stage, StageResult, run_stage
+from st_ray.runtime.stage import ATTEMPTS, Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.store.output import OutputFolder, Part
 
 pytestmark = pytest.mark.usefixtures("local_ray")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import numpy as np
 import pytest
 import ray
 from ray.experimental import internal_kv
@@ -46,7 +47,7 @@ def test_a_job_leaves_nothing_behind() -> None:
     counted = Meter()
     counted.client().put(step=1)
     client = counted.client()
-    client.add(rows=1)
+    client.add(rows=np.int64(1))
     client.flush()
     assert counted.read()["rows"] == 1
     meter.forget_meters()

@@ -38,7 +38,8 @@ from st_ray.runtime.mining.paraphrases.staged import (
 from st_ray.runtime.pipeline import pack
 from st_ray.runtime.resources import Node
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.stage import Stage, StageResult
+from st_ray.runtime.stage import Stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.scoring.similarity import similarity_of
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs

@@ -18,7 +18,7 @@ from st_ray.runtime.report.page import run_sections
 from st_ray.runtime.report.runs import runs_of
 from st_ray.runtime.report.scores import counted, score_sections
 from st_ray.runtime.report.sections import stage_sections
-from st_ray.runtime.stage import StageResult
+from st_ray.runtime.stage_result import StageResult
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Commit
 from tests.core.test_page import HOSTILE, Page

@@ -27,7 +27,8 @@ from st_ray.runtime.result import JobResult
 from st_ray.runtime.score_pairs.config import ScorePairsConfig
 from st_ray.runtime.score_pairs.job import score_pairs
 from st_ray.runtime.score_pairs.summary import score_pairs_summary
-from st_ray.runtime.stage import Stage, StageResult
+from st_ray.runtime.stage import Stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.runtime.training.formats import ReadRows, read_spec
 from st_ray.runtime.training.layout import ExampleFlags, find_layout
 from st_ray.store.output import OutputFolder, Writer

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from st_ray.core.errors import OutputError
-from st_ray.runtime.stage import Stage, StageResult, block_count, run_stage, steady_rate
+from st_ray.runtime.stage import Stage, block_count, run_stage
+from st_ray.runtime.stage_result import StageResult, steady_rate
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Commit, OutputFolder, Part
 

@@ -27,7 +27,8 @@ from st_ray.runtime.clock import Laps
 from st_ray.runtime.meter import Meter, MeterClient
 from st_ray.runtime.pipeline import result_of
 from st_ray.runtime.resources import cluster_nodes
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
 from st_ray.store.lock import OutputLock

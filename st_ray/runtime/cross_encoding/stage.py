@@ -23,7 +23,8 @@ from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.pipeline import Row
 from st_ray.runtime.resources import ActorPlan
-from st_ray.runtime.stage import Stage, StageResult
+from st_ray.runtime.stage import Stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.runtime.work import CONVERSION
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import Part

@@ -36,7 +36,8 @@ from st_ray.runtime.report.page import PAGE, laps_with, write_report
 from st_ray.runtime.resources import ActorPlan, cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.runtime.work import CONVERSION
 from st_ray.store import fs
 from st_ray.store.embeddings import KIND, open_embeddings

@@ -20,7 +20,8 @@ from st_ray.runtime.meter import Meter
 from st_ray.runtime.report.page import PAGE, write_report
 from st_ray.runtime.resources import cluster_can_grow, cluster_nodes, plan_actors
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.search.fusion import ID_COLUMNS
 from st_ray.store import fs
 from st_ray.store.hit_sets import HitSet, open_hit_set

@@ -21,7 +21,7 @@ from st_ray.store import fs
 from st_ray.store.lineage import Lineage
 
 if TYPE_CHECKING:
-    from st_ray.runtime.stage import StageResult
+    from st_ray.runtime.stage_result import StageResult
 
 PAGE = "report.html"
 _LIBRARIES = (

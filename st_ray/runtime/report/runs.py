@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from st_ray.runtime.stage import StageResult
+    from st_ray.runtime.stage_result import StageResult
 
 _IDLE_SECONDS, _IDLE_SHARDS = 60.0, 5.0
 """No shard in work for so long, and for so many times what one takes: earlier commits are those of two runs."""

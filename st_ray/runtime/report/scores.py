@@ -13,7 +13,7 @@ from st_ray.core.histogram import Histogram
 from st_ray.core.page import Section
 
 if TYPE_CHECKING:
-    from st_ray.runtime.stage import StageResult
+    from st_ray.runtime.stage_result import StageResult
 
 _QUARTERS = (0.25, 0.5, 0.75)
 

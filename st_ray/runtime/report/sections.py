@@ -14,7 +14,7 @@ from st_ray.core.summary import human_bytes, human_seconds
 from st_ray.runtime.report.runs import Run, runs_of
 
 if TYPE_CHECKING:
-    from st_ray.runtime.stage import StageResult
+    from st_ray.runtime.stage_result import StageResult
     from st_ray.store.manifest import ShardEntry
 
 _RUNS = 8

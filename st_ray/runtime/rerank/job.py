@@ -26,7 +26,8 @@ from st_ray.runtime.rerank.summary import rerank_facts
 from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.runtime.texts_by_id.staged import text_request
 from st_ray.store import fs
 from st_ray.store.hit_sets import open_hit_set

@@ -21,7 +21,8 @@ from st_ray.runtime.search.config import SearchConfig
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.summary import search_facts
 from st_ray.runtime.session import data_context
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.store import fs
 from st_ray.store.hits import KIND, SUFFIXES
 from st_ray.store.manifest import Manifest, ShardEntry

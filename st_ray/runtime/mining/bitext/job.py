@@ -25,7 +25,8 @@ from st_ray.runtime.result import JobResult
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.target import Target, plan_search
 from st_ray.runtime.shuffle import spread
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.scoring.similarity import similarity_of
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.search.comparable import check_comparable

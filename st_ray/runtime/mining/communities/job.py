@@ -27,7 +27,8 @@ from st_ray.runtime.report.page import PAGE, run_sections
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_can_grow, cluster_nodes, keep_bytes, plan_actors
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.shuffle import spread
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.scoring.vectors import StoredVectors
 from st_ray.store import fs
 from st_ray.store.communities import KIND

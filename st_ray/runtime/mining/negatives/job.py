@@ -32,7 +32,8 @@ from st_ray.runtime.mining.negatives.write import WriteTable
 from st_ray.runtime.report.page import PAGE, run_sections
 from st_ray.runtime.rerank.candidates import CandidateRequest, CandidateShard, prepare_candidates
 from st_ray.runtime.result import JobResult
-from st_ray.runtime.stage import StageResult, run_stage
+from st_ray.runtime.stage import run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.runtime.texts_by_id.staged import text_request
 from st_ray.store import fs
 from st_ray.store.hit_sets import open_hit_set

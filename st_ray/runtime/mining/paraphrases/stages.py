@@ -33,7 +33,8 @@ from st_ray.runtime.resources import ActorPlan, cluster_can_grow, cluster_nodes,
 from st_ray.runtime.search.pool import SearchPool, start_pool
 from st_ray.runtime.search.target import Target
 from st_ray.runtime.shuffle import spread
-from st_ray.runtime.stage import Stage, StageResult, run_stage
+from st_ray.runtime.stage import Stage, run_stage
+from st_ray.runtime.stage_result import StageResult
 from st_ray.scoring.triangle import Triangle
 from st_ray.store import fs
 from st_ray.store.lineage import Lineage
