@@ -33,6 +33,7 @@ import torch
 
 from benchmarks.machine import gemm_peak
 from benchmarks.sts_cross_encoder import BASE, Pairs, read_pairs
+from st_ray.core.heap import keep_freed_memory
 from st_ray.models.source import resolve_model
 from st_ray.runtime.training.rows import ExampleMaker, Rows, ShardRows
 from st_ray.store.manifest import read_manifest
@@ -41,7 +42,6 @@ from st_ray.training.crew import Crew
 from st_ray.training.examples import Examples
 from st_ray.training.loop import train
 from st_ray.training.losses import LOSSES
-from st_ray.training.memory import keep_freed_memory
 from st_ray.training.network import load_pair_network, load_text_network
 from st_ray.training.settings import Settings
 from st_ray.training.step import adamw
@@ -64,7 +64,7 @@ def main() -> None:
     peaks = ", ".join(f"{gemm_peak(getattr(torch, dtype)) / 1e9:,.0f} GFLOP/s in {dtype}" for dtype in DTYPES)
     print(f"batches of {args.batch_size}, {args.steps} steps, {torch.get_num_threads()} threads; products at {peaks}")
     what = (str(resolve_model(args.model)), args.data / "train.csv", args.batch_size, args.steps)
-    with own_process() as theirs, own_process(keep_freed_memory) as ours:
+    with own_process() as theirs, own_process(partial(keep_freed_memory, None)) as ours:
         for kind in LOSS:
             for dtype in DTYPES:
                 contenders = {

@@ -107,19 +107,19 @@ def token_budget_batches(widths: np.ndarray, budget: int, max_rows: int | None =
 def even_batches(lengths: np.ndarray, budget: int, max_rows: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
     """Batches of rows that have one and the same length, the longest first, and the rows that are left.
 
-    Rows of a length are dealt out evenly to as few batches as the budget allows. Where they do not fill a third of it,
-    they are left for batches of mixed lengths: a small batch is slower than padding. Arguments as of
-    `token_budget_batches`.
+    As many rows of a length as the budget allows make a batch. What then remains of them, if it is less than two thirds
+    of that, is left for batches of mixed lengths: a small batch, of a shape of its own, is slower than padding.
+    Arguments as of `token_budget_batches`.
     """
     order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
-    batches, left = [], [order[:0]]
+    batches: list[np.ndarray] = []
+    left = [order[:0]]
     for rows in np.split(order, np.flatnonzero(np.diff(np.asarray(lengths)[order])) + 1) if len(order) else ():
-        length = max(1, int(lengths[rows[0]]))
-        if len(rows) * length * 3 < budget:
-            left.append(rows)
-            continue
-        most = max(1, min(len(rows) if max_rows is None else max_rows, budget // length))
-        batches += np.array_split(rows, -(-len(rows) // most))
+        most = max(1, budget // max(1, int(lengths[rows[0]])))
+        most = most if max_rows is None else min(most, max_rows)
+        for start in range(0, len(rows), most):
+            part = rows[start : start + most]
+            (batches if len(part) * 3 >= most * 2 else left).append(part)
     return batches, np.concatenate(left)
 
 

@@ -15,7 +15,7 @@ from st_ray.models.onnx_graph import OnnxGraph
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 from st_ray.models.specs import ClassifierSpec, TransformerSpec
 from st_ray.models.tail import Tail
-from st_ray.models.transformer import model_limits
+from st_ray.models.transformer import model_outline
 
 # Tokens of the text that tries a graph out.
 _PROBE = 8
@@ -35,7 +35,8 @@ class OnnxBackend:
         name = options.file_name
         path = converted_graph(folder, options) if name is None else find_graph(folder.path, "onnx", name)
         self._graph, self._path, self._threads = OnnxGraph(path, options.threads), folder.path, options.threads
-        self.positions, self.vocabulary, self._padding_id = model_limits(spec, options.trust_remote_code)
+        outline = model_outline(spec, options.trust_remote_code)
+        self.positions, self.vocabulary, self._padding_id = outline.positions, outline.vocabulary, outline.padding_id
         self._tail = None
         if not isinstance(spec, ClassifierSpec):
             self._tail = Tail(folder.modules[1:], torch.device("cpu"), options.allow_pickle).eval()

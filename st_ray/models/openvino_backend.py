@@ -36,7 +36,7 @@ class OpenVINOBackend:
         self.dimension = self._facts.dimension
         self.positions, self.vocabulary = self._facts.positions, self._facts.vocabulary
         self._options = options
-        self._request = compiled_request(self._graph, options)
+        self._request = compiled_request(self._graph, options, masked=self._facts.masks_padding_only or None)
         small = self._graph.with_suffix(".bin").stat().st_size <= _TWO_COPIES
         self._even = self._facts.masks_padding_only and small
         self._step = _STEP if (self.positions or _STEP) % _STEP == 0 else 1

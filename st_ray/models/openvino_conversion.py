@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,14 @@ from st_ray.core.errors import ModelError
 from st_ray.models.cache import cached_folder
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import find_graph, graph_digest
-from st_ray.models.openvino_graph import GRAPH, GraphFacts, read_facts, without_mask, write_facts
+from st_ray.models.openvino_checks import is_same_written_out, run_graph, same_direction, same_logits, trial_batches
+from st_ray.models.openvino_graph import GRAPH, GraphFacts, read_facts, read_graph, write_facts
 from st_ray.models.options import LoadOptions
 from st_ray.models.source import model_digest
 from st_ray.models.specs import PoolingSpec
-from st_ray.scoring.agreement import cosines
 
-_RECIPE = 5
+_RECIPE = 7
 """Number of this way of converting; part of a cached graph's key."""
-_LEAST_COSINE = 0.9999
-_MOST_DIFFERENCE = 1e-3
 
 
 def converted_model(folder: ModelFolder, options: LoadOptions) -> tuple[Path, GraphFacts]:
@@ -81,26 +78,21 @@ def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
 
     graph = Graph().eval()
     more = "types" if takes_types else "prompt" if takes_prompt else ""
-    batches = list(_trial_batches(network.vocabulary or 1000, network.positions or 64, more))
+    batches = list(trial_batches(network.vocabulary or 1000, network.positions or 64, more))
     shapes = [[-1, -1], [-1], *{"types": [[-1, -1]], "prompt": [[1]]}.get(more, [])]
     with tracing(folder.path, "OpenVINO"):
         example = tuple(torch.from_numpy(array) for array in batches[0])
         model = openvino.convert_model(graph, example_input=example, input=shapes)
         expected = [graph(*map(torch.from_numpy, batch)).numpy() for batch in batches]
         openvino.save_model(model, target / GRAPH, compress_to_fp16=False)
-    core, same = openvino.Core(), _same_logits if classifier else _same_direction
-    for one, other in zip(_run(core.read_model(target / GRAPH), batches), expected, strict=True):
+    same = same_logits if classifier else same_direction
+    for one, other in zip(run_graph(read_graph(target / GRAPH), batches), expected, strict=True):
         if not same(one, other):
             raise ModelError(
                 f"converted for OpenVINO, {folder.path} gives other results (the largest difference is "
                 f"{np.abs(one - other).max():.5f})",
                 "use --backend torch",
             )
-    masks_padding_only = network.masks_padding_only
-    if masks_padding_only:
-        even = [place for place, (ids, lengths, *_) in enumerate(batches) if lengths.min() == ids.shape[1]]
-        found = _run(without_mask(core.read_model(target / GRAPH)), [batches[place] for place in even])
-        masks_padding_only = all(same(one, expected[place]) for place, one in zip(even, found, strict=True))
     facts = GraphFacts(
         dimension=expected[0].shape[1],
         positions=network.positions,
@@ -109,31 +101,6 @@ def _convert(folder: ModelFolder, options: LoadOptions, target: Path) -> None:
         takes_prompt_length=takes_prompt,
         takes_type_ids=takes_types,
         ignores_type_ids=classifier and not takes_types,
-        masks_padding_only=masks_padding_only,
+        masks_padding_only=network.masks_padding_only and is_same_written_out(target / GRAPH, batches, expected, same),
     )
     write_facts(target, facts)
-
-
-def _trial_batches(vocabulary: int, positions: int, more: str) -> Iterator[tuple[np.ndarray, ...]]:
-    """Batches of several shapes: what tracing has frozen at the first one's shows at the others."""
-    rng = np.random.default_rng(0)
-    for lengths in ([9, 5, 3], [min(positions, 40)], [12, 12], [17, 16, 8, 8, 4]):
-        ids = rng.integers(0, vocabulary, (len(lengths), max(lengths)), dtype=np.int32)
-        third = {"types": rng.integers(0, 2, ids.shape, dtype=np.int32), "prompt": np.array([2], np.int32)}
-        batch = (ids, np.array(lengths, np.int32))
-        yield (*batch, third[more]) if more else batch
-
-
-def _run(graph: Any, batches: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-    import openvino
-
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return [compiled(list(batch))[0] for batch in batches]
-
-
-def _same_direction(found: np.ndarray, expected: np.ndarray) -> bool:
-    return bool(cosines(found, expected).min() >= _LEAST_COSINE)
-
-
-def _same_logits(found: np.ndarray, expected: np.ndarray) -> bool:
-    return np.allclose(found, expected, rtol=_MOST_DIFFERENCE, atol=_MOST_DIFFERENCE)

@@ -18,6 +18,8 @@ from st_ray.models.options import LoadOptions
 GRAPH = "model.xml"
 """The file of a graph in its folder; its weights and its facts lie beside it."""
 _FACTS = "facts.json"
+# Its exponential is zero.
+_MASKED = -1e4
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -33,7 +35,7 @@ class GraphFacts:
         takes_prompt_length: whether pooling leaves the prompt out, whose length is then a third input.
         takes_type_ids: whether the type ids of tokens are an input.
         ignores_type_ids: whether type ids change nothing.
-        masks_padding_only: whether batches without padding can do without a mask.
+        masks_padding_only: whether attention may be written out, see `written_out`.
     """
 
     dimension: int
@@ -68,18 +70,25 @@ def read_graph(path: Path) -> Any:
         raise _cannot_load(path, error) from error
 
 
-def without_mask(graph: Any) -> Any:
-    """`graph`, changed to one for batches without padding, whose attention looks at all tokens.
+def written_out(graph: Any, *, masked: bool) -> Any:
+    """`graph`, changed to one whose attention consists of single operations.
 
-    Written out in single operations, OpenVINO fuses attention with what brings queries, keys and values into place.
+    OpenVINO fuses them with what brings queries, keys and values into place, and runs them faster than its own
+    attention. What has another form than usual is left as it is.
+
+    Args:
+        graph: of a model in which nothing is masked but padding.
+        masked: batches may hold padding; else attention looks at all tokens.
     """
     for node in graph.get_ops():
-        if node.get_type_name() != "ScaledDotProductAttention":
+        if node.get_type_name() != "ScaledDotProductAttention" or not _is_usual(node):
             continue
         query, key, value, *more = node.input_values()
         usual = ops.constant(np.float32(query.get_partial_shape()[3].get_length() ** -0.5))
         scale = more[1] if len(more) > 1 else usual
         scores = ops.matmul(ops.multiply(query, scale), key, False, True)
+        if masked and more:
+            scores = ops.add(scores, _row_mask(more[0]))
         mixed = ops.matmul(ops.softmax(scores, -1), value, False, False).output(0)
         for use in node.output(0).get_target_inputs():
             use.replace_source_output(mixed)
@@ -87,13 +96,29 @@ def without_mask(graph: Any) -> Any:
     return graph
 
 
-def compiled_request(path: Path, options: LoadOptions, *, masked: bool = True) -> Any:
+def _is_usual(attention: Any) -> bool:
+    """Whether queries are `[rows, heads, length, head]`, and a mask, if any, is an input of as many dimensions."""
+    shapes = [port.get_partial_shape() for port in attention.input_values()]
+    usual = all(shape.rank.is_static and len(shape) == 4 for shape in (shapes[0], *shapes[3:4]))
+    return usual and shapes[0][3].is_static and not attention.get_attributes()["causal"]
+
+
+def _row_mask(mask: Any) -> Any:
+    """What is added to scores, float32 `[rows, 1, 1, length]`: of the mask, bool or what is added, one query's row."""
+    first, second, axis = (ops.constant(np.array([number], np.int32)) for number in (0, 1, 2))
+    row = ops.slice(mask, first, second, second, axis)
+    if mask.get_element_type() != openvino.Type.boolean:
+        return row
+    return ops.select(row, ops.constant(np.float32(0)), ops.constant(np.float32(_MASKED)))
+
+
+def compiled_request(path: Path, options: LoadOptions, *, masked: bool | None = None) -> Any:
     """An inference request of the graph `path`, compiled for this machine's CPU.
 
     Args:
         path: of the graph.
         options: precision and threads.
-        masked: batches may hold padding; else see `without_mask`.
+        masked: see `written_out`; None to leave attention as it is.
 
     Raises:
         ModelError: the file is damaged, or holds what this version cannot run.
@@ -109,7 +134,7 @@ def compiled_request(path: Path, options: LoadOptions, *, masked: bool = True) -
         settings["INFERENCE_NUM_THREADS"] = options.threads
     try:
         core = openvino.Core()
-        graph = path if masked else without_mask(core.read_model(path))
+        graph = path if masked is None else written_out(core.read_model(path), masked=masked)
         return core.compile_model(graph, "CPU", settings).create_infer_request()
     except RuntimeError as error:
         raise _cannot_load(path, error) from error

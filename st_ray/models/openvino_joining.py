@@ -6,6 +6,7 @@ pooled. Inside, both cost next to nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ import torch
 from openvino import opset13 as ops
 
 from st_ray.core.errors import ModelError
+from st_ray.models.bert_layers import masks_padding_only
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_checks import cannot_run, check_inputs, check_labels
 from st_ray.models.graph_files import IDS, INPUTS, MASK, TYPES
+from st_ray.models.openvino_checks import is_same_written_out, run_graph, same_direction, same_logits, trial_batches
 from st_ray.models.openvino_graph import GRAPH, GraphFacts, read_graph, write_facts
 from st_ray.models.options import LoadOptions
 from st_ray.models.specs import ClassifierSpec, PoolingSpec, TransformerSpec
 from st_ray.models.tail import Tail
 from st_ray.models.tracing import tracing
-from st_ray.models.transformer import model_limits
+from st_ray.models.transformer import model_outline
 
 # Tokens of the text that tries a graph out.
 _PROBE = 8
@@ -59,15 +62,20 @@ def join_graph(exported: Path, folder: ModelFolder, options: LoadOptions, target
     else:
         output, dimension = _behind(folder, options, output, [lengths, *more], width)
     openvino.save_model(openvino.Model([output], [ids, lengths, *more]), target / GRAPH, compress_to_fp16=False)
-    positions, vocabulary, padding_id = model_limits(spec, options.trust_remote_code)
+    outline = model_outline(spec, options.trust_remote_code)
+    third = "" if not more else "types" if classifier else "prompt"
+    batches = list(trial_batches(outline.vocabulary or 1000, outline.positions or 64, third))
+    same = functools.partial(same_logits, most=0.1) if classifier else functools.partial(same_direction, least=0.999)
     facts = GraphFacts(
         dimension=dimension,
-        positions=positions,
-        vocabulary=vocabulary,
-        padding_id=padding_id,
+        positions=outline.positions,
+        vocabulary=outline.vocabulary,
+        padding_id=outline.padding_id,
         takes_prompt_length=bool(more) and not classifier,
         takes_type_ids=bool(more) and classifier,
         ignores_type_ids=classifier and not more,
+        masks_padding_only=masks_padding_only(outline.model.config)
+        and is_same_written_out(target / GRAPH, batches, run_graph(read_graph(target / GRAPH), batches), same),
     )
     write_facts(target, facts)
 

@@ -104,8 +104,8 @@ def load_classifier(
     )
 
 
-def model_limits(spec: TransformerSpec, trust_remote_code: bool = False) -> tuple[int | None, int | None, int]:
-    """`positions`, `vocabulary` and `padding_id` of a `Transformer`, of whose weights nothing is read.
+def model_outline(spec: TransformerSpec, trust_remote_code: bool = False) -> Transformer:
+    """The model in `spec.path` without its weights, which are not read.
 
     Raises:
         ModelError: the configuration is damaged, or asks for code that is not trusted.
@@ -119,13 +119,12 @@ def model_limits(spec: TransformerSpec, trust_remote_code: bool = False) -> tupl
             )
             kind = _model_class(config)
             trusted = {"trust_remote_code": True} if trust_remote_code else {}
-            model = _Model(kind.from_config(config, **trusted) if hasattr(kind, "from_config") else kind(config))
+            return Transformer(kind.from_config(config, **trusted) if hasattr(kind, "from_config") else kind(config))
     except Exception as error:  # whatever the configuration leads the library to
         raise ModelError(
             f"the model in {spec.path} cannot be made: {type(error).__name__}: {error}",
             f"{_AGAIN}; if it needs code of its own, say that you trust it",
         ) from error
-    return model.positions, model.vocabulary, model.padding_id
 
 
 def _load(

@@ -5,17 +5,24 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from st_ray.core.errors import ModelError, ShardError, reason_of
+from st_ray.core.heap import give_back_freed_memory
 from st_ray.models.batching import Tokens
 from st_ray.models.options import EmbedOptions, Progress
 
 _REMEDY = "lower --max-seq-length, start fewer actors on a machine, or take one with more memory"
 Embed = Callable[[Tokens, EmbedOptions, "Progress | None"], np.ndarray]
 # What torch, OpenVINO and ONNX Runtime say where they have no class for it.
-_SAYS = re.compile(r"out of memory|bad_?alloc|(can't|cannot|could not|failed to) allocate", re.IGNORECASE)
+_SAYS = re.compile(
+    r"out of memory|bad_?alloc|(can't|cannot|could not|failed to) allocate|can't start new thread", re.IGNORECASE
+)
+# What torch says where oneDNN finds no memory for a kernel that it compiles.
+_NO_KERNEL = re.compile("could not create a primitive$")
 
 
 class OutOfMemoryError(ModelError):
@@ -45,6 +52,7 @@ class BatchBudget:
     def __init__(self, usual: int) -> None:
         self._usual = usual
         self._most: int | None = None
+        self._in_new_threads = False
 
     def run(self, embed: Embed, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
         """What `embed` gives; called anew, with half the tokens a batch, as often as it runs out of memory.
@@ -59,7 +67,7 @@ class BatchBudget:
             budget = min(options.batch_tokens or self._usual, _padded(tokens, options.batch_rows))
             budget = budget if self._most is None else min(budget, self._most)
             try:
-                return embed(tokens, dataclasses.replace(options, batch_tokens=budget), told.again())
+                return self._embed(embed, tokens, dataclasses.replace(options, batch_tokens=budget), told.again())
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -67,13 +75,23 @@ class BatchBudget:
                 if budget <= tokens.lengths[longest]:
                     raise OutOfMemoryError(longest, int(tokens.lengths[longest]), reason_of(error)) from error
                 self._most = max(budget // 2, 1)
+                self._in_new_threads |= _NO_KERNEL.search(str(error)) is not None
+            # Once the error is gone, and with it the arrays of its frames.
+            give_back_freed_memory()
+
+    def _embed(self, embed: Embed, *arguments: Any) -> np.ndarray:
+        """What `embed` gives; oneDNN compiles nothing more in a thread in which it has failed once."""
+        if not self._in_new_threads:
+            return embed(*arguments)
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(embed, *arguments).result()
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory for a batch was lacking, in the words of whichever library."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and _SAYS.search(str(error)) is not None
+    return isinstance(error, RuntimeError) and any(words.search(str(error)) for words in (_SAYS, _NO_KERNEL))
 
 
 def _padded(tokens: Tokens, rows: int | None) -> int:

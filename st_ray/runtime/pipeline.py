@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from st_ray.core.errors import LostError, ShardError, StRayError, reason_of
+from st_ray.core.heap import keep_freed_memory
 from st_ray.runtime.at_work import titled
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_nodes
 
@@ -226,6 +227,12 @@ class _Guarded:
         return _run(self._step, row)
 
 
+def _set_up_process() -> None:
+    """For the life of an actor."""
+    keep_freed_memory()
+    _end_for_sure()
+
+
 def _end_for_sure() -> None:
     """See to it that this process is gone some seconds after it began to end.
 
@@ -243,7 +250,7 @@ def _end_for_sure() -> None:
 
 class _GuardedActor:
     def __init__(self, make: Callable[[], Callable[[Row], Row]]) -> None:
-        _end_for_sure()
+        _set_up_process()
         try:
             self._step = make()
         except StRayError as error:
@@ -261,7 +268,7 @@ class _OneProcess:
     def __init__(
         self, read: Callable[[Row], Row], make: Callable[[], Callable[[Row], Row]], last: Callable[[Row], Row]
     ) -> None:
-        _end_for_sure()
+        _set_up_process()
         self._read, self._last = read, last
         self._thread = ThreadPoolExecutor(1)
         self._model = self._thread.submit(_made, make)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 
 from st_ray.core.errors import ConfigError, InputError, ModelError, OutputError
@@ -30,6 +31,17 @@ from tests.models.tiny_models import save_tiny_classifier, save_tiny_model
 
 WORDS = ["the", "cat", "sat", "a", "dog", "ran", "hello", "world", "query", "dogs"]
 TEXTS = [" ".join(WORDS[(row * step) % len(WORDS)] for step in range(1, 3 + row % 9)) for row in range(60)]
+
+
+def attention_sources(graph: openvino.Model) -> list[str]:
+    """Operations that queries, keys and values of attention come from, but for those that bring them into place."""
+    found = []
+    for attention in (node for node in graph.get_ops() if node.get_type_name() == "ScaledDotProductAttention"):
+        for node in (attention.input_value(place).get_node() for place in range(3)):
+            while node.get_type_name() in ("Transpose", "Reshape"):
+                node = node.input_value(0).get_node()
+            found.append(node.get_type_name())
+    return found
 
 
 @pytest.fixture
@@ -170,6 +182,8 @@ def test_a_cross_encoder(tmp_path: Path, data: Path) -> None:
     name = "openvino_model_qint8_quantized.xml"
     found = CrossEncoder(out, backend="openvino", file_name=name).predict(pairs)
     assert np.corrcoef(found, expected)[0, 1] > 0.9
+    sources = attention_sources(openvino.Core().read_model(Path(out, "openvino", name)))
+    assert sources and "FakeQuantize" not in sources
     with pytest.raises(ConfigError, match=r"takes pairs of texts[\s\S]*--text-columns a,b"):
         export_model(config_of(model, check_data=(str(data),), overwrite=True))
 

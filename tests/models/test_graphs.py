@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
+from openvino import opset13 as ops
 
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.export.graphs import Recipe, make_graph
+from st_ray.models import openvino_backend
 from st_ray.models.bi_encoder import BiEncoder
 from st_ray.models.cross_encoder import CrossEncoder
 from st_ray.models.folder import ModelFolder, read_model_folder
 from st_ray.models.graph_files import find_graph, graph_digest, graph_name
+from st_ray.models.openvino_graph import written_out
 from st_ray.models.options import LoadOptions
 from st_ray.models.pair_folder import read_pair_folder
 from st_ray.scoring.agreement import cosines
@@ -93,6 +96,42 @@ def test_an_exported_openvino_graph_is_joined_once(tmp_path: Path) -> None:
     (kept,) = (path for path in (tmp_path / "cache" / "openvino").iterdir() if not path.name.startswith("."))
     inputs = openvino.Core().read_model(kept / "model.xml").inputs
     assert [port.get_node().friendly_name for port in inputs] == ["ids", "lengths"]
+
+
+@pytest.mark.parametrize(("architecture", "written"), [("bert", True), ("roberta", True), ("t5", False)])
+def test_attention_of_an_exported_openvino_graph_is_written_out(
+    architecture: str, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_backend, "_WORTH_A_COPY", 100)
+    folder = save_tiny_model(tmp_path / "model", architecture=architecture)
+    name = exported(read_model_folder(folder), "openvino")
+    encoder = BiEncoder(folder, backend="openvino", file_name=name)
+    assert encoder._backend._facts.masks_padding_only == written  # type: ignore[attr-defined]
+    found = encoder.encode(TEXTS * 9, batch_tokens=40)
+    np.testing.assert_allclose(found, BiEncoder(folder, device="cpu").encode(TEXTS * 9), atol=5e-5)
+
+
+def attention(shape: list[int], mask: list[int] | None = None, *, causal: bool = False) -> openvino.Model:
+    inputs = [ops.parameter(shape, np.float32) for _ in range(3)]
+    inputs += [] if mask is None else [ops.parameter(mask, np.float32)]
+    found = ops.scaled_dot_product_attention(*inputs, causal=causal)
+    return openvino.Model([found], inputs)
+
+
+@pytest.mark.parametrize(
+    ("graph", "remain"),
+    [
+        (attention([-1, 2, -1, 4], [-1, 1, -1, -1]), 0),
+        (attention([-1, 2, -1, 4]), 0),
+        (attention([-1, -1, 4]), 1),
+        (attention([-1, 2, -1, 4], [-1, -1]), 1),
+        (attention([-1, 2, -1, -1]), 1),
+        (attention([-1, 2, -1, 4], causal=True), 1),
+    ],
+)
+def test_attention_of_another_form_is_left(graph: openvino.Model, remain: int) -> None:
+    kinds = [node.get_type_name() for node in written_out(graph, masked=True).get_ops()]
+    assert kinds.count("ScaledDotProductAttention") == remain
 
 
 def test_the_name_tells_the_backend(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +64,62 @@ def test_a_row_that_is_too_large_alone_is_named() -> None:
     assert "id 'x' with its 12 tokens: no room" in str(caught.value.of("id 'x'"))
 
 
+_NO_MEMORY_FOR_A_KERNEL = """
+import resource
+from threading import Thread
+import numpy as np, psutil, torch
+from st_ray.models.options import EmbedOptions
+from st_ray.models.tokens import TokenizedTexts
+from st_ray.models.within_memory import BatchBudget
+
+lengths = np.full(8, 6, np.int32)
+tokens = TokenizedTexts(np.arange(48, dtype=np.int32), lengths)
+errors, found = [], []
+
+def embed(tokens, options, on_batch):
+    rows, usual = torch.ones(options.batch_tokens, 32), resource.getrlimit(resource.RLIMIT_AS)
+    if not errors:
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms, usual[1]))
+    try:
+        return torch.nn.functional.gelu(rows).numpy()
+    except RuntimeError as error:
+        errors.append(str(error))
+        raise
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, usual)
+
+def run():
+    found.append(BatchBudget(48).run(embed, tokens, EmbedOptions(1)))
+    found.append(embed(tokens, EmbedOptions(1, batch_tokens=13), None))
+
+thread = Thread(target=run)
+thread.start()
+thread.join()
+print([rows.shape for rows in found], errors)
+"""
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+def test_a_thread_in_which_a_kernel_had_no_memory_is_left() -> None:
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", _NO_MEMORY_FOR_A_KERNEL], capture_output=True, text=True, env=alone)
+    # With half the tokens it works at once; the thread that failed goes on failing, with memory to spare.
+    assert done.stdout.strip() == "[(24, 32)] ['could not create a primitive', 'could not create a primitive']", done
+
+
 def test_which_errors_are_a_lack_of_memory() -> None:
     lacking = [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("Exception from src/inference: std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("can't start new thread"),
         RuntimeError("Non-zero status code: bad allocation: Failed to allocate memory for requested buffer"),
     ]
     assert all(map(is_out_of_memory, lacking))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for the matmul primitive."))
     assert not is_out_of_memory(ValueError("out of memory"))
 
     def embed(tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:

@@ -104,8 +104,8 @@ class Scoring:
         return max(1, self.actors.maximum // 2)
 
     def _reference(self, some: Any) -> Any:
-        """A Ray object that will be the `PairReference`; it holds no CPU, so that it never waits for one."""
-        task = ray.remote(make_pair_reference).options(num_cpus=0)
+        """A Ray object that will be the `PairReference`, see `encode.job`."""
+        task = ray.remote(num_cpus=0, max_calls=1)(make_pair_reference)
         return task.remote(self.model.loader_for(self.compute.reference), some, self.config.seed)
 
 

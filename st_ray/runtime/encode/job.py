@@ -159,8 +159,8 @@ class _Run:
     reused: Manifest | None
 
     def reference(self, size: SampleSize) -> Any:
-        """A Ray object that will be the `Reference`; it holds no CPU, so that it never waits for one."""
-        task = ray.remote(make_reference).options(num_cpus=0)
+        """A Ray object that will be the `Reference`; no CPU is waited for, and the process ends with its model."""
+        task = ray.remote(num_cpus=0, max_calls=1)(make_reference)
         loader = self.model.loader_for(self.compute.reference)
         corpus = self.corpus
         return task.remote(loader, corpus.shards, corpus.spec, self.model.prompt, self.config.seed, size)

@@ -143,7 +143,8 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
         read = ReadTexts(loader, LabelledSource(corpus.spec, flags.on_bad_row, of_documents=False), model.prompt)
         measure = None
         if not compute.exact:
-            task = ray.remote(make_reference).options(num_cpus=0)  # it must never wait for a CPU
+            # It must not wait for a CPU, and its model is needed no more.
+            task = ray.remote(num_cpus=0, max_calls=1)(make_reference)
             exact = model.loader_for(compute.reference)
             reference = task.remote(exact, corpus.shards, corpus.spec, model.prompt, flags.seed, FOR_COSINE)
             measure = functools.partial(_measure, reference, flags.least_agreement("min_cosine", LEAST_COSINE))

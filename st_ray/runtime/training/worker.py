@@ -91,17 +91,17 @@ def train_worker(task: TrainTask) -> dict[str, Any]:
     import torch
 
     from st_ray.core.errors import StRayError
+    from st_ray.core.heap import keep_freed_memory
     from st_ray.training.crew import Crew
     from st_ray.training.examples import Examples
     from st_ray.training.loop import train
     from st_ray.training.losses import LOSSES
-    from st_ray.training.memory import keep_freed_memory
 
     crew = Crew.current()
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         torch.set_num_threads(task.threads)
-        keep_freed_memory()
+        keep_freed_memory(largest=None)
     try:
         network = task.base.network(task.settings.seed)
         examples = Examples.open(task.examples, task.digest)
