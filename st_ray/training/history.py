@@ -10,7 +10,6 @@ from typing import Any
 from st_ray.core.errors import ResourceError
 
 _EVENTS = "events.out.tfevents.*"
-_FLUSH_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ class EventLog:
 
     def __init__(self, folder: Path, records: Iterable[Record] = ()) -> None:
         try:
-            from tensorboardX import SummaryWriter
+            # Its SummaryWriter hands events to a thread: where that cannot write, the eleventh event waits for ever.
+            from tensorboardX.event_file_writer import EventsWriter
         except ImportError as error:
             raise ResourceError(
                 f"TensorBoard's files need tensorboardX: {error}", "pip install tensorboardX"
@@ -80,14 +80,17 @@ class EventLog:
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob(_EVENTS):
             file.unlink()
-        self._writer = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
+        self._writer = EventsWriter(str(folder / "events"))
         for record in records:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Write `record`; TensorBoard sees it within seconds."""
+        """Write `record`, for TensorBoard to see once it is flushed."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in record.scalars():
-            self._writer.add_scalar(name, value, record.step, record.time)
+            self._writer.write_event(Event(step=record.step, wall_time=record.time, summary=scalar(name, value)))
 
     def flush(self) -> None:
         """Write what has been added to the files."""

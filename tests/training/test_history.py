@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-import time
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,21 @@ def test_a_resumed_training_doubles_no_step(tmp_path: Path) -> None:
 def test_events_can_be_seen_while_the_training_goes_on(tmp_path: Path) -> None:
     with closing(EventLog(tmp_path)) as log:
         log.add(record(10))
-        until = time.monotonic() + 60
-        while ("train/epoch", 10) not in events(tmp_path) and time.monotonic() < until:
-            time.sleep(0.1)
+        log.flush()
         assert ("train/epoch", 10) in events(tmp_path)
+
+
+def test_a_file_that_cannot_grow_stops_nothing_unseen(tmp_path: Path) -> None:
+    """A disk that is full is an error, and nothing that waits for ever."""
+    code = """
+import resource, sys
+from pathlib import Path
+from st_ray.training.history import EventLog, Record
+log = EventLog(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for step in range(1, 200):
+    log.add(Record(step, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0))
+log.flush()
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "OSError" in done.stderr
