@@ -154,6 +154,18 @@ def _in_pool(
         )
 
 
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A Ray object that will be the function's result. It waits for no CPU, and its process ends with it: so does the
+    memory that it took."""
+    task = ray.remote(num_cpus=0, max_calls=1)(_alone).options(name=function.__name__)
+    return task.remote(function, arguments)
+
+
+def _alone(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    _end_for_sure()
+    return function(*arguments)
+
+
 def result_of(ref: Any) -> Any:
     """A Ray object's value; the project's own errors come out as they were raised.
 

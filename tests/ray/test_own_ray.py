@@ -9,6 +9,7 @@ import sys
 
 LOOK = """
 import json, psutil
+from contextlib import suppress
 from st_ray.runtime import pipeline
 from st_ray.runtime.resources import plan_actors, cluster_nodes
 from st_ray.runtime.session import data_context, ray_session
@@ -19,6 +20,10 @@ def private():
     from ray.data._internal import stats
     return Node.start_monitor, Node.start_api_server, services.get_node, stats.get_or_create_stats_actor
 
+def look_at(process):
+    listening = [c.laddr.ip for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+    return " ".join(process.cmdline()), listening
+
 before = private()
 with ray_session():
     import ray
@@ -26,12 +31,14 @@ with ray_session():
     rows = pipeline.start_rows([(0, "a", None), (1, "b", None)], 2, "nowhere")
     done = pipeline.map_actors(rows, lambda: dict, plan_actors(cluster_nodes(), shards=2)).take_all()
     this = psutil.Process()
-    all_of_them = [this, *this.children(recursive=True)]
-    listening = [c for one in all_of_them for c in one.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+    seen = [look_at(this)]
+    for process in this.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # actors end now
+            seen.append(look_at(process))
     print(json.dumps({
         "done": sorted(row["name"] for row in done),
-        "addresses": sorted({connection.laddr.ip for connection in listening}),
-        "processes": [" ".join(one.cmdline()) for one in all_of_them[1:]],
+        "addresses": sorted({address for _, listening in seen for address in listening}),
+        "processes": [command for command, _ in seen[1:]],
         "actors": [actor["ActorClassName"] for actor in ray._private.state.actors().values()],
     }))
 assert private() == before
@@ -40,7 +47,8 @@ assert private() == before
 
 def test_it_listens_on_loopback_alone_and_runs_nothing_that_is_not_asked_for() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    run = subprocess.run([sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     seen = json.loads(run.stdout)
     assert seen["done"] == ["a", "b"]
     assert seen["addresses"]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
 
 from st_ray.models.pair_tokenizer import TokenizedPairs
 from st_ray.runtime import pipeline
@@ -104,9 +103,9 @@ class Scoring:
         return max(1, self.actors.maximum // 2)
 
     def _reference(self, some: Any) -> Any:
-        """A Ray object that will be the `PairReference`, see `encode.job`."""
-        task = ray.remote(num_cpus=0, max_calls=1)(make_pair_reference)
-        return task.remote(self.model.loader_for(self.compute.reference), some, self.config.seed)
+        """A Ray object that will be the `PairReference`."""
+        loader = self.model.loader_for(self.compute.reference)
+        return pipeline.alone(make_pair_reference, loader, some, self.config.seed)
 
 
 def scoring_figures(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import ray
+from typing import Any
 
 from st_ray.core.errors import ShardError
 from st_ray.runtime import pipeline
@@ -46,9 +44,6 @@ from st_ray.store.manifest import Manifest
 from st_ray.store.output import RANGES, STAGING, OutputFolder, Writer, part_name
 from st_ray.store.readers.plan import ShardPlan
 from st_ray.store.reuse import OldStore
-
-if TYPE_CHECKING:
-    import ray.data
 
 
 def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: ExitStack | None = None) -> JobResult:
@@ -159,11 +154,10 @@ class _Run:
     reused: Manifest | None
 
     def reference(self, size: SampleSize) -> Any:
-        """A Ray object that will be the `Reference`; no CPU is waited for, and the process ends with its model."""
-        task = ray.remote(num_cpus=0, max_calls=1)(make_reference)
+        """A Ray object that will be the `Reference`."""
         loader = self.model.loader_for(self.compute.reference)
-        corpus = self.corpus
-        return task.remote(loader, corpus.shards, corpus.spec, self.model.prompt, self.config.seed, size)
+        corpus, prompt = self.corpus, self.model.prompt
+        return pipeline.alone(make_reference, loader, corpus.shards, corpus.spec, prompt, self.config.seed, size)
 
     def ranges(self, output: OutputFolder) -> list[list[float]] | None:
         """Of int8 and uint8, `[2, d]`: the output's where it was begun, the reused store's, or those of a sample."""

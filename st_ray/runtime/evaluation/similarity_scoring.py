@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from st_ray.core.errors import ShardError
 from st_ray.models.tokens import TokenizedTexts
@@ -34,9 +33,6 @@ from st_ray.runtime.work import ShardWork
 from st_ray.store.manifest import ShardEntry
 from st_ray.store.output import OutputFolder, Part
 from st_ray.store.scores import KIND, similarities_part
-
-if TYPE_CHECKING:
-    import ray.data
 
 
 @dataclass(frozen=True)
@@ -143,10 +139,8 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
         read = ReadTexts(loader, LabelledSource(corpus.spec, flags.on_bad_row, of_documents=False), model.prompt)
         measure = None
         if not compute.exact:
-            # It must not wait for a CPU, and its model is needed no more.
-            task = ray.remote(num_cpus=0, max_calls=1)(make_reference)
-            exact = model.loader_for(compute.reference)
-            reference = task.remote(exact, corpus.shards, corpus.spec, model.prompt, flags.seed, FOR_COSINE)
+            given = (model.loader_for(compute.reference), corpus.shards, corpus.spec, model.prompt)
+            reference = pipeline.alone(make_reference, *given, flags.seed, FOR_COSINE)
             measure = functools.partial(_measure, reference, flags.least_agreement("min_cosine", LEAST_COSINE))
         make = functools.partial(Compare, loader, actors.threads, flags.batch_tokens, meter.client(), measure)
 

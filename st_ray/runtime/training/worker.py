@@ -224,8 +224,8 @@ class _Events:
         fs.write_atomic(fs.join(self._target, HISTORY), lines.encode())
 
     def close(self) -> None:
-        self._events.close()
         self.publish()
+        self._events.close()
 
 
 @contextmanager
