@@ -41,3 +41,9 @@ def give_back_freed_memory() -> None:
         library.mallopt(_MMAP_THRESHOLD, _USUAL)
         library.mallopt(_TRIM_THRESHOLD, _USUAL)
         library.malloc_trim(0)
+
+
+def trim_heap() -> None:
+    """Give the kernel what is free just now, and go on as before."""
+    with suppress(*_ABSENT):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -9,6 +9,7 @@ failed and why, and the other shards go on. `took` has the seconds that each ste
 from __future__ import annotations
 
 import atexit
+import functools
 import pickle
 import re
 import signal
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from st_ray.core.errors import LostError, ShardError, StRayError, reason_of
-from st_ray.core.heap import keep_freed_memory
+from st_ray.core.heap import keep_freed_memory, trim_heap
 from st_ray.runtime.at_work import titled
 from st_ray.runtime.resources import TASK_CPUS, ActorPlan, cluster_nodes
 
@@ -154,16 +155,30 @@ def _in_pool(
         )
 
 
-def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """A Ray object that will be the function's result. It waits for no CPU, and its process ends with it: so does the
-    memory that it took."""
-    task = ray.remote(num_cpus=0, max_calls=1)(_alone).options(name=function.__name__)
-    return task.remote(function, arguments)
+def alone(make: Callable[[], Any]) -> Any:
+    """A Ray object that will be what `make` returns. It waits for no CPU, and its process ends with it."""
+    return ray.remote(num_cpus=0, max_calls=1)(_alone).remote(make)
 
 
-def _alone(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _alone(make: Callable[[], Any]) -> Any:
     _end_for_sure()
-    return function(*arguments)
+    return make()
+
+
+def known_to(actors: ActorPlan, make: Callable[[], Any]) -> Callable[[], Any]:
+    """For the actors to call: gives what `make` returns, which is the same wherever it is called.
+
+    Those on CPUs call it themselves: another process would take longer to start, and take that from their CPUs. Those
+    on GPUs may have no room for a second model: one process without a GPU calls it for all of them.
+    """
+    return functools.partial(result_of, alone(make)) if actors.gpus else functools.partial(_and_trimmed, make)
+
+
+def _and_trimmed(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    finally:
+        trim_heap()
 
 
 def result_of(ref: Any) -> Any:

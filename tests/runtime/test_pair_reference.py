@@ -36,6 +36,8 @@ def test_the_rank_correlation() -> None:
         measure_correlation(Scorer(swapped), REFERENCE, 1.0)
     with pytest.raises(ModelError, match="rank correlation of nan"):
         measure_correlation(Scorer(np.ones(20, np.float32)), REFERENCE, 0.5)
+    with pytest.raises(ModelError, match="rank correlation of nan"):
+        measure_correlation(Scorer(np.append(EXACT[:-1], np.float32("nan"))), REFERENCE, 0.5)
 
 
 def test_scores_that_hardly_differ_need_no_order() -> None:

@@ -15,7 +15,7 @@ from st_ray.runtime.compute import Compute
 from st_ray.runtime.config import LEAST_CORRELATION
 from st_ray.runtime.corpus import Corpus, describe_shard
 from st_ray.runtime.cross_encoding.config import CrossEncoderConfig
-from st_ray.runtime.cross_encoding.reference import make_pair_reference, measure_correlation
+from st_ray.runtime.cross_encoding.reference import PairReference, make_pair_reference, measure_correlation
 from st_ray.runtime.cross_encoding.shards import PairSource, ReadAnyShard, ReadShard
 from st_ray.runtime.cross_encoding.steps import PairScorer, PairTokenizer, ScorePairs, ScorerLoader
 from st_ray.runtime.meter import Meter
@@ -69,9 +69,10 @@ class Scoring:
         actors, config = self.actors, self.config
         measure = None
         if not self.compute.exact:
-            measure = functools.partial(
-                _measure, self._reference(some), config.least_agreement("min_correlation", LEAST_CORRELATION)
-            )
+            loader = self.model.loader_for(self.compute.reference)
+            sample = functools.partial(make_pair_reference, loader, some, config.seed, actors.threads)
+            least = config.least_agreement("min_correlation", LEAST_CORRELATION)
+            measure = functools.partial(_measure, pipeline.known_to(actors, sample), least)
         make = functools.partial(
             ScorePairs, self.loader, actors.threads, config.batch_tokens, self.meter.client(), measure
         )
@@ -101,11 +102,6 @@ class Scoring:
     def writers(self) -> int:
         """Tasks that finish shards."""
         return max(1, self.actors.maximum // 2)
-
-    def _reference(self, some: Any) -> Any:
-        """A Ray object that will be the `PairReference`."""
-        loader = self.model.loader_for(self.compute.reference)
-        return pipeline.alone(make_pair_reference, loader, some, self.config.seed)
 
 
 def scoring_figures(
@@ -142,5 +138,5 @@ def least_correlation(entries: Sequence[ShardEntry]) -> float | None:
     return round(min(measured), 6) if measured else None
 
 
-def _measure(reference: Any, least: float, scorer: PairScorer) -> dict[str, float]:
-    return {"correlation": measure_correlation(scorer, pipeline.result_of(reference), least)}
+def _measure(reference: Callable[[], PairReference], least: float, scorer: PairScorer) -> dict[str, float]:
+    return {"correlation": measure_correlation(scorer, reference(), least)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from st_ray.runtime.encode.prepare import scan_request
 from st_ray.runtime.encode.reference import (
     FOR_COSINE,
     FOR_RANGES,
+    Reference,
     SampleSize,
     make_reference,
     measure_cosine,
@@ -153,11 +155,11 @@ class _Run:
     compute: Compute
     reused: Manifest | None
 
-    def reference(self, size: SampleSize) -> Any:
-        """A Ray object that will be the `Reference`."""
+    def sample(self, size: SampleSize, threads: int | None) -> Callable[[], Reference]:
+        """Makes the `Reference`, with an encoder of so many threads."""
         loader = self.model.loader_for(self.compute.reference)
-        corpus, prompt = self.corpus, self.model.prompt
-        return pipeline.alone(make_reference, loader, corpus.shards, corpus.spec, prompt, self.config.seed, size)
+        given = (self.corpus.shards, self.corpus.spec, self.model.prompt, self.config.seed)
+        return functools.partial(make_reference, loader, *given, size, threads)
 
     def ranges(self, output: OutputFolder) -> list[list[float]] | None:
         """Of int8 and uint8, `[2, d]`: the output's where it was begun, the reused store's, or those of a sample."""
@@ -167,7 +169,9 @@ class _Run:
         def make() -> list[list[float]] | None:
             if self.reused is not None:
                 return self.reused.about["ranges"]
-            return sample_ranges(pipeline.result_of(self.reference(FOR_RANGES)), self.config.normalize)
+            return sample_ranges(
+                pipeline.result_of(pipeline.alone(self.sample(FOR_RANGES, None))), self.config.normalize
+            )
 
         return output.settle(RANGES, make)
 
@@ -190,9 +194,8 @@ class _Run:
         read = ReadAndTokenize(loader, corpus.spec, self.model.prompt, config.on_bad_row, config.keep_text, store, wait)
         measure = None
         if not self.compute.exact:
-            measure = functools.partial(
-                _measure, self.reference(FOR_COSINE), config.least_agreement("min_cosine", LEAST_COSINE)
-            )
+            reference = pipeline.known_to(actors, self.sample(FOR_COSINE, actors.threads))
+            measure = functools.partial(_measure, reference, config.least_agreement("min_cosine", LEAST_COSINE))
         make_encoder = functools.partial(
             Encode, loader, actors.threads, config.normalize, config.batch_tokens, meter.client(), measure
         )
@@ -209,8 +212,8 @@ class _Run:
         )
 
 
-def _measure(reference: Any, least: float, encoder: TokenEncoder) -> dict[str, float]:
-    return {"cosine": measure_cosine(encoder, pipeline.result_of(reference), least)}
+def _measure(reference: Callable[[], Reference], least: float, encoder: TokenEncoder) -> dict[str, float]:
+    return {"cosine": measure_cosine(encoder, reference(), least)}
 
 
 def _describe(shard: ShardPlan) -> str:

@@ -38,9 +38,18 @@ class Reference:
 
 
 def make_reference(
-    loader: EncoderLoader, shards: Sequence[ShardPlan], spec: ReadSpec, prompt: str, seed: int, size: SampleSize
+    loader: EncoderLoader,
+    shards: Sequence[ShardPlan],
+    spec: ReadSpec,
+    prompt: str,
+    seed: int,
+    size: SampleSize,
+    threads: int | None,
 ) -> Reference:
     """Encode a sample with the encoder of `loader`, which must compute in float32; nothing is normalised.
+
+    Args:
+        threads: of the encoder.
 
     Raises:
         InputError: a file changed since the scan or is damaged.
@@ -51,7 +60,7 @@ def make_reference(
     lengths = tokenizer.tokenize(texts, prompt).lengths
     enough = max(1, int(np.searchsorted(np.cumsum(lengths), size.tokens)))
     tokens = tokenizer.tokenize(texts[:enough], prompt)
-    return Reference(tokens, loader.encoder(None).encode_tokenized(tokens))
+    return Reference(tokens, loader.encoder(threads).encode_tokenized(tokens))
 
 
 def sample_ranges(reference: Reference, normalize: bool) -> list[list[float]] | None:

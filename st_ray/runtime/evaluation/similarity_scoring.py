@@ -20,7 +20,7 @@ from st_ray.runtime.corpus import Corpus, describe_shard
 from st_ray.runtime.data_scoring import PAIRS_OF_A_SHARD, DataScoring
 from st_ray.runtime.encode.config import EncodeConfig
 from st_ray.runtime.encode.model import injected_model, inspect_model
-from st_ray.runtime.encode.reference import FOR_COSINE, make_reference, measure_cosine
+from st_ray.runtime.encode.reference import FOR_COSINE, Reference, make_reference, measure_cosine
 from st_ray.runtime.encode.steps import EncoderLoader, TokenEncoder, tokenizer_of
 from st_ray.runtime.evaluation.config import SIMILARITIES, EvaluateSimilarityConfig
 from st_ray.runtime.evaluation.labelled import LabelledPairs, LabelledSource, part_of
@@ -139,9 +139,10 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
         read = ReadTexts(loader, LabelledSource(corpus.spec, flags.on_bad_row, of_documents=False), model.prompt)
         measure = None
         if not compute.exact:
-            given = (model.loader_for(compute.reference), corpus.shards, corpus.spec, model.prompt)
-            reference = pipeline.alone(make_reference, *given, flags.seed, FOR_COSINE)
-            measure = functools.partial(_measure, reference, flags.least_agreement("min_cosine", LEAST_COSINE))
+            given = (model.loader_for(compute.reference), corpus.shards, corpus.spec, model.prompt, flags.seed)
+            sample = functools.partial(make_reference, *given, FOR_COSINE, actors.threads)
+            least = flags.least_agreement("min_cosine", LEAST_COSINE)
+            measure = functools.partial(_measure, pipeline.known_to(actors, sample), least)
         make = functools.partial(Compare, loader, actors.threads, flags.batch_tokens, meter.client(), measure)
 
         return Stage(
@@ -160,5 +161,5 @@ class SimilarityScoring(DataScoring[EncoderLoader]):
         return {"min_cosine_to_float32": round(min(measured), 6) if measured else None}
 
 
-def _measure(reference: Any, least: float, encoder: TokenEncoder) -> dict[str, float]:
-    return {"cosine": measure_cosine(encoder, pipeline.result_of(reference), least)}
+def _measure(reference: Callable[[], Reference], least: float, encoder: TokenEncoder) -> dict[str, float]:
+    return {"cosine": measure_cosine(encoder, reference(), least)}
