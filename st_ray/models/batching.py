@@ -8,6 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+# Numbers that attention computes one by one in the time that all else takes for one place.
+_PLACE = 150
+
 
 class Tokens(Protocol):
     """n tokenized texts, or pairs of texts."""
@@ -60,16 +63,17 @@ def padded_batches(
         fill: the id of padded places.
         max_rows: rows of a batch, where they are bounded too.
         even: batches of one length, without padding, come first, as far as they can be made; see `even_batches`.
-        step: of which lengths' multiples the device is fast at; see `rounded_up`.
+        step: the multiples of which the device is fast at; see `rounded_up`.
     """
     every = tokens.lengths
+    # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
+    widths = rounded_up(np.maximum(every, 1), step)
     left = np.arange(len(every))
     batches: list[np.ndarray] = []
     if even:
-        batches, left = even_batches(every, budget, max_rows)
-    # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
-    widths = np.maximum(every, 1)
-    widths[left] = rounded_up(widths[left], step)
+        full = np.flatnonzero(widths == every)
+        batches, few = even_batches(every[full], budget, max_rows)
+        batches, left = [full[rows] for rows in batches], np.concatenate([full[few], np.flatnonzero(widths != every)])
     batches += [left[rows] for rows in token_budget_batches(widths[left], budget, max_rows)]
     for rows in batches:
         lengths = every[rows].astype(np.int64)
@@ -124,9 +128,11 @@ def even_batches(lengths: np.ndarray, budget: int, max_rows: int | None = None) 
 
 
 def rounded_up(lengths: np.ndarray, step: int) -> np.ndarray:
-    """Places for rows of these lengths, int `[n]`: the next multiple of `step` where that costs little.
+    """Places for rows of these lengths, int `[n]`: the next multiple of `step` where that takes less time.
 
-    Little is half a step, for a row of four steps or more.
+    What lies behind the last multiple is computed number by number in attention, for each of the row's places: time
+    that grows by the product of the two. All else grows by the row's places alone.
     """
-    up = -(-lengths // step) * step
-    return np.where((up - lengths <= step // 2) & (lengths >= 4 * step), up, lengths)
+    behind = lengths % step
+    missing = (step - behind) % step
+    return np.where(lengths * behind > _PLACE * missing, lengths + missing, lengths)
