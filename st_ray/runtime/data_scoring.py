@@ -28,7 +28,7 @@ from st_ray.store.output import STAGING, OutputFolder
 from st_ray.store.readers.sources import resolve_inputs
 from st_ray.store.readers.spec import ReadSpec
 
-PAIRS_OF_A_SHARD = (1_000, 50_000)
+PAIRS_OF_A_SHARD = (2_000, 50_000)
 """The least and the most rows that are pairs."""
 LISTS_OF_A_SHARD = (40, 2_000)
 """Likewise, rows that are queries with lists of documents."""
