@@ -6,7 +6,10 @@ a release that lacks one of them is left as it is.
 
 from __future__ import annotations
 
+import importlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +35,9 @@ SETTINGS = {
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _LOOK_SECONDS = 0.02
 _START_SECONDS = 30.0
+_AGENT = "--dashboard_agent_command="
+# A raylet holds the other end of its agents' standard input.
+_UNTIL_PARENT_ENDS = "import sys; sys.stdin.read()"
 
 
 def object_store_bytes() -> int:
@@ -45,12 +51,13 @@ def starting(*, with_logs: bool = False) -> Iterator[None]:
     """`ray.init` in the block starts a Ray that none but this machine reaches, and as fast as it can.
 
     Left out are the autoscaler's monitor, the dashboard's server (which is started without a dashboard too, and waited
-    for) and, unless asked for, the forwarding of workers' logs: half a second of CPU each.
+    for), the dashboard's agent and, unless asked for, the forwarding of workers' logs: half a second of CPU each, and a
+    whole one of the agent, for which the first workers would wait.
 
     Args:
         with_logs: workers' output is to come to this process.
     """
-    from ray._private import services
+    from ray._private import services, utils
     from ray._private.node import Node
 
     for name, value in SETTINGS.items():
@@ -62,6 +69,9 @@ def starting(*, with_logs: bool = False) -> Iterator[None]:
         if not with_logs:
             _replace(stack, Node, "start_log_monitor", _nothing)
         _replace(stack, services, "get_node", _seen_soon(services.get_node))
+        _replace(stack, services, "start_ray_process", _without_agent(services.start_ray_process))
+        # To find out, Ray would load all that its dashboard needs.
+        _replace(stack, utils, "get_dashboard_dependency_error", lambda: ImportError("no dashboard"))
         yield
 
 
@@ -131,6 +141,35 @@ def _seen_soon(get_node: Callable[..., Any]) -> Callable[..., Any]:
         return get_node(gcs_address, node_id)
 
     return soon
+
+
+def _without_agent(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Ray's `start_ray_process`, with an idle process for a raylet in place of its dashboard's agent.
+
+    A raylet ends with its agent, so there must be one, and it waits for the agent to say at which ports it listens: at
+    none, as that of a Ray which is installed without its dashboard says.
+    """
+
+    def started(command: list[str], process_type: str, *args: Any, **kwargs: Any) -> Any:
+        if any(part.startswith(_AGENT) for part in command):
+            _tell_no_ports(command)
+            idle = subprocess.list2cmdline([sys.executable, "-S", "-I", "-c", _UNTIL_PARENT_ENDS])
+            command = [_AGENT + idle if part.startswith(_AGENT) else part for part in command]
+        return start(command, process_type, *args, **kwargs)
+
+    return started
+
+
+def _tell_no_ports(command: list[str]) -> None:
+    """To the raylet that `command` starts, as its dashboard's agent would."""
+    raylet: Any = importlib.import_module("ray._raylet")  # whose parts are not typed
+    flags = dict(part.removeprefix("--").split("=", 1) for part in command if "=" in part)
+    for name in (
+        raylet.METRICS_AGENT_PORT_NAME,
+        raylet.METRICS_EXPORT_PORT_NAME,
+        raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME,
+    ):
+        raylet.persist_port(flags["session_dir"], flags["node_id"], name, -1)
 
 
 class _Nobody:
