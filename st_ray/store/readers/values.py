@@ -37,6 +37,7 @@ _CONVERTERS: dict[str, Any] = {
     "class": int,
 }
 _MAX_CLASSES = 2**63
+_MAX_OFFSET = 2**31 - 1
 _MAX_SHOWN = 40
 
 
@@ -93,13 +94,27 @@ def _all_at_once(column: ValueColumn, cells: list[Any] | pa.Array) -> pa.Array |
             # Unnoticed, damage would be read out of bounds.
             cells.validate(full=True)
             array = cells.cast(target)
-        elif set(map(type, cells)) <= _PLAIN_TYPES[column.kind]:
-            array = pa.array(cells, target)
+        elif (types := set(map(type, cells))) <= _PLAIN_TYPES[column.kind]:
+            array = _array_of(cells, types, target)
         else:
             return None
     except (pa.ArrowException, OverflowError):
         return None
     return array if _is_fine(column, array) else None
+
+
+def _array_of(cells: list[Any], types: set[type], target: pa.DataType) -> pa.Array:
+    """What `pa.array` makes of cells of these types; that loads pandas first, which takes longer than a small file."""
+    if types == {str}:
+        texts = [cell.encode() for cell in cells]
+        ends = np.cumsum([0, *map(len, texts)])
+        if ends[-1] <= _MAX_OFFSET:
+            parts = ends.astype(np.int32), b"".join(texts)
+            return pa.StringArray.from_buffers(len(cells), *map(pa.py_buffer, parts))
+    for kind, dtype in ((float, np.float64), (int, np.int64)):
+        if types == {kind} and target == pa.from_numpy_dtype(dtype):
+            return pa.Array.from_buffers(target, len(cells), [None, pa.py_buffer(np.array(cells, dtype))])
+    return pa.array(cells, target)
 
 
 def _is_fine(column: ValueColumn, array: pa.Array) -> bool:
@@ -111,7 +126,7 @@ def _is_fine(column: ValueColumn, array: pa.Array) -> bool:
         array = array.flatten()
     if array.null_count or column.kind == "texts":
         return not array.null_count
-    numbers = array.to_numpy()
+    numbers = np.from_dlpack(array)
     if column.kind in ("number", "numbers"):
         return bool(np.isfinite(numbers).all())
     return bool(((numbers >= 0) & (numbers <= (column.classes or _MAX_CLASSES) - 1)).all())
