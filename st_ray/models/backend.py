@@ -20,6 +20,9 @@ BACKENDS = ("torch", "openvino", "onnx")
 DTYPES = ("float32", "bfloat16", "float16")
 ON_CPUS = frozenset({"openvino", "onnx"})
 """Backends that know no GPU."""
+CPUS_TOGETHER = {"openvino": 4}
+"""Threads of one process that do as much as so many processes: each has batches of its own. More would wait for Python,
+which makes the batches."""
 _COMPUTED = {"openvino": ("float32", "bfloat16"), "onnx": ("float32",)}
 _PACKAGES = {"openvino": ("openvino", "cpu", "OpenVINO"), "onnx": ("onnxruntime", "onnx", "ONNX Runtime")}
 """The package that a backend needs, the extra that brings it, and its name for people."""

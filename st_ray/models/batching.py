@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,7 +54,7 @@ class PaddedBatch:
 
 def padded_batches(
     tokens: Tokens, budget: int, fill: int, max_rows: int | None = None, *, even: bool = False, step: int = 1
-) -> Iterator[PaddedBatch]:
+) -> Generator[PaddedBatch, None, None]:
     """All texts in batches of similar length, the longest first; see `token_budget_batches`.
 
     Args:

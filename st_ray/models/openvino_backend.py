@@ -10,8 +10,9 @@ import numpy as np
 from st_ray.core.errors import ModelError
 from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
+from st_ray.models.in_threads import share_out
 from st_ray.models.openvino_conversion import converted_model
-from st_ray.models.openvino_graph import compiled_request
+from st_ray.models.openvino_graph import compiled_requests
 from st_ray.models.options import EmbedOptions, LoadOptions, Progress
 
 # A graph's weights, in bytes, up to which batches without padding have a second copy of it, in which nothing is masked.
@@ -36,7 +37,7 @@ class OpenVINOBackend:
         self.dimension = self._facts.dimension
         self.positions, self.vocabulary = self._facts.positions, self._facts.vocabulary
         self._options = options
-        self._request = compiled_request(self._graph, options, masked=self._facts.masks_padding_only or None)
+        self._requests = compiled_requests(self._graph, options, masked=self._facts.masks_padding_only or None)
         small = self._graph.with_suffix(".bin").stat().st_size <= _TWO_COPIES
         self._even = self._facts.masks_padding_only and small
         self._step = _STEP if (self.positions or _STEP) % _STEP == 0 else 1
@@ -48,20 +49,27 @@ class OpenVINOBackend:
         budget = options.batch_tokens or self.batch_tokens
         fill, most = self._facts.padding_id, options.batch_rows
         even = self._even and int(tokens.lengths.sum()) >= _WORTH_A_COPY
-        for batch in padded_batches(tokens, budget, fill, most, even=even, step=self._step):
-            request = self._unmasked if even and batch.mask is None else self._request
+        batches = padded_batches(tokens, budget, fill, most, even=even, step=self._step)
+
+        def run(masked: Any, unmasked: Any, batch: PaddedBatch) -> None:
+            request = masked if batch.mask is not None else unmasked
             inputs = [batch.ids.astype(np.int32), batch.lengths.astype(np.int32), *self._types(batch), *prompt]
             request.infer(inputs, share_inputs=True)
             out[batch.rows] = request.get_output_tensor().data[:, : options.dimension]
+
+        def tell(batch: PaddedBatch) -> None:
             if on_batch is not None:
                 on_batch(len(batch.rows), int(batch.lengths.sum()), batch.ids.size)
+
+        requests = zip(self._requests, self._unmasked if even else self._requests, strict=True)
+        share_out(batches, [functools.partial(run, *pair) for pair in requests], tell)
         if options.normalize:
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out
 
     @functools.cached_property
-    def _unmasked(self) -> Any:
-        return compiled_request(self._graph, self._options, masked=False)
+    def _unmasked(self) -> list[Any]:
+        return compiled_requests(self._graph, self._options, masked=False)
 
     def _types(self, batch: PaddedBatch) -> list[np.ndarray]:
         if self._facts.takes_type_ids:

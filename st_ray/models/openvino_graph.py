@@ -112,8 +112,11 @@ def _row_mask(mask: Any) -> Any:
     return ops.select(row, ops.constant(np.float32(0)), ops.constant(np.float32(_MASKED)))
 
 
-def compiled_request(path: Path, options: LoadOptions, *, masked: bool | None = None) -> Any:
-    """An inference request of the graph `path`, compiled for this machine's CPU.
+def compiled_requests(path: Path, options: LoadOptions, *, masked: bool | None = None) -> list[Any]:
+    """Inference requests of the graph `path`, compiled for this machine's CPU; each can be run in a thread of its own.
+
+    A request computes with one of the threads that the options name, since threads that share a batch wait for one
+    another; where they name none, there is one request, which computes with all CPUs.
 
     Args:
         path: of the graph.
@@ -126,7 +129,7 @@ def compiled_request(path: Path, options: LoadOptions, *, masked: bool | None = 
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS[options.dtype],
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": options.threads or 1,
         # Several actors share a machine: pinned, they would all choose the same cores.
         "ENABLE_CPU_PINNING": False,
     }
@@ -135,7 +138,8 @@ def compiled_request(path: Path, options: LoadOptions, *, masked: bool | None = 
     try:
         core = openvino.Core()
         graph = path if masked is None else written_out(core.read_model(path), masked=masked)
-        return core.compile_model(graph, "CPU", settings).create_infer_request()
+        model = core.compile_model(graph, "CPU", settings)
+        return [model.create_infer_request() for _ in range(options.threads or 1)]
     except RuntimeError as error:
         raise _cannot_load(path, error) from error
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from st_ray.core.environment import cpu_has_bfloat16
 from st_ray.core.errors import ConfigError
-from st_ray.models.backend import ON_CPUS, check_backend, choose_backend
+from st_ray.models.backend import CPUS_TOGETHER, ON_CPUS, check_backend, choose_backend
 from st_ray.models.folder import ModelFolder
 from st_ray.models.graph_files import find_graph, graph_digest
 from st_ray.models.specs import StaticEmbeddingSpec
@@ -119,7 +119,8 @@ def _fastest_dtype(gpu: bool, nodes: Sequence[Node]) -> str:
 
 def actors_for(config: ModelJobConfig, compute: Compute | None, shards: int, actor_bytes: int) -> ActorPlan:
     """The pool that the flags ask for on the running cluster (see `plan_actors`)."""
-    on_cpus = config.gpus_per_actor is None and bool({config.backend, compute.backend if compute else ""} & ON_CPUS)
+    backend = compute.backend if compute else config.backend
+    on_cpus = config.gpus_per_actor is None and backend in ON_CPUS
     return plan_actors(
         cluster_nodes(),
         shards=shards,
@@ -127,5 +128,6 @@ def actors_for(config: ModelJobConfig, compute: Compute | None, shards: int, act
         actors=config.actors,
         gpus_per_actor=0.0 if on_cpus else config.gpus_per_actor,
         cpus_per_actor=config.cpus_per_actor,
+        cpus_together=CPUS_TOGETHER.get(backend, 1),
         can_grow=cluster_can_grow(),
     )

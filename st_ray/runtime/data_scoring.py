@@ -17,7 +17,7 @@ from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.report.page import laps_with
-from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, run_stage
@@ -116,9 +116,8 @@ class DataScoring(ABC, Generic[Loader]):
             session.enter_context(job_session(config))
             data_context(config.debug)
             laps.end("Ray")
+            compute = model.settled_compute(config, compute)
             actors = actors_for(config, compute, len(corpus.shards), model.actor_bytes)
-            if compute is None:
-                compute = model.choose_compute(config, gpu=actors.gpus > 0, nodes=cluster_nodes())
             writer = output.begin(lineage := self._lineage(compute, corpus.digest))
             stage = self._stage(corpus, compute, actors, meter := Meter())
             result = run_stage(stage, output, writer, lock, meter)

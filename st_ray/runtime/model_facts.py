@@ -15,9 +15,9 @@ from st_ray.models.folder import ModelFolder, check_weights
 from st_ray.models.graph_files import find_graph, graph_digest
 from st_ray.models.source import model_digest, resolve_model
 from st_ray.models.weights import holds_weights
-from st_ray.runtime.compute import AUTO, OWN, Compute, begun_compute, choose_compute
-from st_ray.runtime.config import ModelConfig
-from st_ray.runtime.resources import Node
+from st_ray.runtime.compute import AUTO, OWN, Compute, actors_for, begun_compute, choose_compute
+from st_ray.runtime.config import ModelConfig, ModelJobConfig
+from st_ray.runtime.resources import Node, cluster_nodes
 
 Loader = TypeVar("Loader")
 
@@ -52,6 +52,13 @@ class ModelFacts(Generic[Loader]):
     def choose_compute(self, config: ModelConfig, gpu: bool, nodes: Sequence[Node]) -> Compute:
         """How it is computed on these machines (see `compute.choose_compute`)."""
         return OWN if self.folder is None else choose_compute(config, self.folder, gpu, nodes)
+
+    def settled_compute(self, config: ModelJobConfig, begun: Compute | None) -> Compute:
+        """What the output was begun with, else what is fastest on the running cluster."""
+        if begun is not None:
+            return begun
+        gpu = actors_for(config, None, 1, self.actor_bytes).gpus > 0
+        return self.choose_compute(config, gpu=gpu, nodes=cluster_nodes())
 
     def loader_for(self, compute: Compute) -> Loader:
         """The loader of a model that computes so."""

@@ -93,18 +93,23 @@ def plan_actors(
     actors: str = "auto",
     gpus_per_actor: float | None = None,
     cpus_per_actor: float | None = None,
+    cpus_together: int = 1,
     can_grow: bool = False,
 ) -> ActorPlan:
     """Fit the pool to `nodes`.
 
     Left to themselves: one actor a GPU; without GPUs one actor a CPU, or fewer with more threads where memory holds
     no more, or there are fewer shards. Threads of one actor wait for each other, and whatever interrupts one of them
-    stops all. Some CPU is always left for the tasks that read and write, since a pool that holds every CPU would wait
-    for its input for ever.
+    stops all, unless its model says otherwise: then one actor starts sooner than several, takes the memory of one, and
+    no CPU is left without work while another has a shard to end.
+
+    Some CPU is always left for the tasks that read and write, since a pool that holds every CPU would wait for its
+    input for ever.
 
     Args:
         shards: work to share; more actors than that are never started.
         actor_bytes: memory that one actor takes.
+        cpus_together: CPUs, at most, that one actor makes as good use of as several would.
         can_grow: an autoscaler may add machines, so MIN alone has to fit, and the pool may grow to MAX.
 
     Raises:
@@ -124,7 +129,10 @@ def plan_actors(
             "use --gpus-per-actor 0 to run on CPUs, or join a cluster that has GPUs with --address (--actors 0:MAX "
             "where an autoscaler adds them)",
         )
-    cpus = cpus_per_actor if cpus_per_actor is not None else _default_cpus(nodes, gpus, shards, actor_bytes)
+    if cpus_per_actor is not None:
+        cpus = cpus_per_actor
+    else:
+        cpus = 1.0 if gpus else _default_cpus(nodes, shards, actor_bytes, cpus_together)
     room = sum(_fit(node, cpus, gpus) for node in nodes)
     minimum, maximum = bounds or (1, room)
     if not waits:
@@ -211,15 +219,13 @@ def _leaving_room(nodes: Sequence[Node], cpus: float, gpus: float) -> float:
     return cpus
 
 
-def _default_cpus(nodes: Sequence[Node], gpus: float, shards: int, actor_bytes: int) -> float:
-    if gpus:
-        return 1.0
+def _default_cpus(nodes: Sequence[Node], shards: int, actor_bytes: int, together: int) -> float:
     working = [node for node in nodes if node.cpus]
     if not working:
         return 1.0
     smallest = min(working, key=lambda node: node.cpus)
     by_memory = min(node.memory for node in working) / actor_bytes if actor_bytes else math.inf
-    groups = max(1, int(min(smallest.cpus, by_memory, math.ceil(shards / len(working)))))
+    groups = max(1, int(min(math.ceil(smallest.cpus / together), by_memory, math.ceil(shards / len(working)))))
     return max(TASK_CPUS, math.floor((smallest.cpus - 2 * TASK_CPUS) / groups * 100) / 100)
 
 

@@ -14,7 +14,7 @@ import pytest
 from st_ray.core.errors import ConfigError, ModelError
 from st_ray.models import openvino_backend
 from st_ray.models.bi_encoder import BiEncoder
-from st_ray.models.openvino_graph import compiled_request
+from st_ray.models.openvino_graph import compiled_requests
 from st_ray.models.options import LoadOptions
 from st_ray.scoring.agreement import cosines
 from tests.models.tiny_models import LETTERS, TEXTS, save_tiny_model, save_tiny_static
@@ -70,9 +70,9 @@ def test_batches_without_padding_need_no_mask(
 
     def compiling(path: Path, options: LoadOptions, *, masked: bool | None = None) -> Any:
         compiled.append(masked)
-        return compiled_request(path, options, masked=masked)
+        return compiled_requests(path, options, masked=masked)
 
-    monkeypatch.setattr(openvino_backend, "compiled_request", compiling)
+    monkeypatch.setattr(openvino_backend, "compiled_requests", compiling)
     monkeypatch.setattr(openvino_backend, "_WORTH_A_COPY", 300)
     folder = save_tiny_model(tmp_path / "model", architecture=architecture)
     texts = [f"{first} {second} the cat" for first in LETTERS[:20] for second in LETTERS[:5]] + list(TEXTS)
@@ -83,6 +83,20 @@ def test_batches_without_padding_need_no_mask(
     assert compiled == ([None] if architecture == "t5" else [True, False])
     expected = BiEncoder(folder, device="cpu").encode(texts)
     assert cosines(found, expected).min() > {"float32": 0.999999, "bfloat16": 0.999}[dtype]
+
+
+def test_threads_share_the_batches_out(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_backend, "_WORTH_A_COPY", 300)
+    folder = save_tiny_model(tmp_path / "model")
+    texts = [f"{first} {second} the cat" for first in LETTERS[:20] for second in LETTERS[:5]] + list(TEXTS)
+    alone = BiEncoder(folder, backend="openvino", threads=1).encode(texts, batch_tokens=40)
+    told: list[int] = []
+    several = BiEncoder(folder, backend="openvino", threads=3)
+    tokens = several.tokenizer.tokenize(texts)
+    found = several.encode_tokenized(tokens, batch_tokens=40, on_batch=lambda rows, *_: told.append(rows))
+    np.testing.assert_array_equal(found, alone)
+    assert sum(told) == len(texts)
+    assert len(told) > 3
 
 
 def test_the_real_model_in_float32_and_bfloat16(minilm: str) -> None:

@@ -13,6 +13,21 @@ def test_a_laptop_gets_an_actor_a_cpu_and_keeps_some_for_reading() -> None:
     assert (plan.minimum, plan.maximum, plan.cpus, plan.threads) == (1, 2, 0.75, 1)
 
 
+@pytest.mark.parametrize(
+    ("machine", "actors", "threads"), [(Node(2, 0), 1, 2), (Node(4, 0), 1, 4), (Node(16, 0), 4, 4), (Node(6, 0), 2, 3)]
+)
+def test_cpus_that_one_actor_makes_good_use_of(machine: Node, actors: int, threads: int) -> None:
+    plan = plan_actors([machine], shards=100, cpus_together=4)
+    assert (plan.maximum, plan.threads) == (actors, threads)
+    assert plan.maximum * plan.cpus + 0.5 <= machine.cpus
+
+
+def test_cpus_together_say_nothing_of_gpus_and_yield_to_flags() -> None:
+    assert plan_actors([Node(8, 4)], shards=100, cpus_together=4) == plan_actors([Node(8, 4)], shards=100)
+    plan = plan_actors([Node(8, 0)], shards=100, cpus_per_actor=1, cpus_together=4)
+    assert plan == plan_actors([Node(8, 0)], shards=100, cpus_per_actor=1)
+
+
 def test_memory_bounds_the_actors_of_a_machine() -> None:
     plan = plan_actors([Node(32, 0, memory=64 << 30)], shards=100, actor_bytes=15 << 30)
     assert plan.maximum == 4

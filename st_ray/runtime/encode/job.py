@@ -33,7 +33,7 @@ from st_ray.runtime.joining import job_session
 from st_ray.runtime.meter import Meter
 from st_ray.runtime.model_facts import ModelFacts
 from st_ray.runtime.report.page import PAGE, laps_with, write_report
-from st_ray.runtime.resources import ActorPlan, cluster_nodes
+from st_ray.runtime.resources import ActorPlan
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, run_stage
@@ -88,9 +88,8 @@ def encode(config: EncodeConfig, loader: EncoderLoader | None = None, session: E
         (session or stack).enter_context(job_session(config))
         data_context(config.debug)
         laps.end("Ray")
+        compute = model.settled_compute(config, compute)
         actors = actors_for(config, compute, len(corpus.shards), model.actor_bytes)
-        if compute is None:
-            compute = model.choose_compute(config, gpu=actors.gpus > 0, nodes=cluster_nodes())
         lineage = _lineage(config, request, model, compute, corpus.digest)
         writer = output.begin(lineage)
         run = _Run(config, corpus, model, compute, reused)

@@ -130,8 +130,8 @@ def plan_encode(config: EncodeConfig, loader: EncoderLoader | None = None) -> En
         if reused is not None and compute is not None:
             check_same_embeddings(str(config.reuse), reused.lineage, {**model.settings, **compute.settings})
         counts = _counts(config, corpus, reused) if reused else {}
+        compute = model.settled_compute(config, compute)
         here = actors_for(config, compute, len(corpus.shards), model.actor_bytes).fitted(cluster_nodes())
-        compute = compute or model.choose_compute(config, gpu=here.gpus > 0, nodes=cluster_nodes())
         encoder = model.loader_for(compute)
         texts = sample_texts(corpus.shards, corpus.spec, SAMPLE_TEXTS, config.seed)
         tokenizer = encoder.tokenizer()

@@ -23,7 +23,6 @@ from st_ray.runtime.rerank.candidates import CandidateRequest, Candidates, prepa
 from st_ray.runtime.rerank.config import RerankConfig
 from st_ray.runtime.rerank.steps import RankHits, ReadPairs, ReadSomePairs
 from st_ray.runtime.rerank.summary import rerank_facts
-from st_ray.runtime.resources import cluster_nodes
 from st_ray.runtime.result import JobResult
 from st_ray.runtime.session import data_context
 from st_ray.runtime.stage import Stage, run_stage
@@ -73,7 +72,7 @@ def rerank(config: RerankConfig, loader: ScorerLoader | None = None, session: Ex
         data_context(config.debug)
         laps.end("Ray")
         gpu = actors_for(config, compute, 1, model.actor_bytes).gpus > 0
-        compute = compute or model.choose_compute(config, gpu=gpu, nodes=cluster_nodes())
+        compute = model.settled_compute(config, compute)
         request = replace(request, shard_pairs=request.shard_pairs or SHARD_PAIRS["cuda" if gpu else "cpu"])
         lineage = _lineage(config, request, model, compute)
         writer = output.begin(lineage)
