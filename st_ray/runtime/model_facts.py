@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,7 @@ from st_ray.models.source import model_digest, resolve_model
 from st_ray.models.weights import holds_weights
 from st_ray.runtime.compute import AUTO, OWN, Compute, actors_for, begun_compute, choose_compute
 from st_ray.runtime.config import ModelConfig, ModelJobConfig
-from st_ray.runtime.resources import Node, cluster_nodes
+from st_ray.runtime.resources import cluster_nodes
 
 Loader = TypeVar("Loader")
 
@@ -49,16 +49,12 @@ class ModelFacts(Generic[Loader]):
         """
         return OWN if self.folder is None else begun_compute(config, self.folder, begun)
 
-    def choose_compute(self, config: ModelConfig, gpu: bool, nodes: Sequence[Node]) -> Compute:
-        """How it is computed on these machines (see `compute.choose_compute`)."""
-        return OWN if self.folder is None else choose_compute(config, self.folder, gpu, nodes)
-
     def settled_compute(self, config: ModelJobConfig, begun: Compute | None) -> Compute:
-        """What the output was begun with, else what is fastest on the running cluster."""
-        if begun is not None:
-            return begun
+        """What the output was begun with, else what is fastest on the running cluster (see `choose_compute`)."""
+        if begun is not None or self.folder is None:
+            return begun or OWN
         gpu = actors_for(config, None, 1, self.actor_bytes).gpus > 0
-        return self.choose_compute(config, gpu=gpu, nodes=cluster_nodes())
+        return choose_compute(config, self.folder, gpu, cluster_nodes())
 
     def loader_for(self, compute: Compute) -> Loader:
         """The loader of a model that computes so."""
