@@ -85,7 +85,8 @@ def test_a_graph_without_weights_is_compared_with_itself(tmp_path: Path) -> None
     (path / "model.safetensors").unlink()
     flags: dict[str, Any] = {"model": str(path), "file_name": graph.name, "input": ("c",), "output": "o"}
     facts = inspect_model(EncodeConfig(**flags))
-    half = facts.choose_compute(EncodeConfig(dtype="bfloat16", **flags), gpu=False, nodes=[Node(2, 0)])
+    assert facts.folder is not None
+    half = choose_compute(EncodeConfig(dtype="bfloat16", **flags), facts.folder, False, [Node(2, 0)])
     assert not half.exact
     assert half.reference == Compute("openvino", "float32", graph.name, graph_digest(graph), alone=True)
     assert half.reference.exact
