@@ -52,9 +52,9 @@ class JobConfig(LogConfig):
     where the machines with GPUs are still to come."""
 
     cpus_per_actor: float | None = None
-    """CPUs of one actor, and so its compute threads. Unset: 1 beside a GPU; else about one, with OpenVINO up to four,
-    or more where there are fewer shards than CPUs or memory holds fewer actors; half a CPU is left for reading and
-    writing."""
+    """CPUs of one actor, and so its compute threads. Unset: 1 beside a GPU; else about one (with OpenVINO up to four,
+    unless --actors is given), or more where there are fewer shards than CPUs or memory holds fewer actors; half a CPU
+    is left for reading and writing."""
 
     address: str | None = None
     """Ray cluster to join: `auto`, HOST:PORT or ray://HOST:PORT. Unset: RAY_ADDRESS (`ray job submit` sets it), else

@@ -109,7 +109,7 @@ def plan_actors(
     Args:
         shards: work to share; more actors than that are never started.
         actor_bytes: memory that one actor takes.
-        cpus_together: CPUs, at most, that one actor makes as good use of as several would.
+        cpus_together: CPUs, at most, that one actor makes as good use of as several would; where `actors` is auto.
         can_grow: an autoscaler may add machines, so MIN alone has to fit, and the pool may grow to MAX.
 
     Raises:
@@ -132,7 +132,9 @@ def plan_actors(
     if cpus_per_actor is not None:
         cpus = cpus_per_actor
     else:
-        cpus = 1.0 if gpus else _default_cpus(nodes, shards, actor_bytes, cpus_together)
+        # As many actors as are asked for must fit.
+        together = 1 if bounds else cpus_together
+        cpus = 1.0 if gpus else _default_cpus(nodes, shards, actor_bytes, together)
     room = sum(_fit(node, cpus, gpus) for node in nodes)
     minimum, maximum = bounds or (1, room)
     if not waits:

@@ -26,6 +26,10 @@ def test_cpus_together_say_nothing_of_gpus_and_yield_to_flags() -> None:
     assert plan_actors([Node(8, 4)], shards=100, cpus_together=4) == plan_actors([Node(8, 4)], shards=100)
     plan = plan_actors([Node(8, 0)], shards=100, cpus_per_actor=1, cpus_together=4)
     assert plan == plan_actors([Node(8, 0)], shards=100, cpus_per_actor=1)
+    for actors in ("2", "1:2"):
+        plan = plan_actors([Node(2, 0)], shards=100, actors=actors, cpus_together=4)
+        assert plan == plan_actors([Node(2, 0)], shards=100, actors=actors)
+        assert plan.maximum == 2
 
 
 def test_memory_bounds_the_actors_of_a_machine() -> None:
