@@ -8,8 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
-# Numbers that attention computes one by one in the time that all else takes for one place.
-_PLACE = 150
+
+@dataclass(frozen=True)
+class Remainder:
+    """What attention does with the end of a row: behind the last multiple of `step`, it computes number by number.
+
+    Attributes:
+        step: places that are computed together; 1 where all lengths are alike.
+        per_place: numbers that are computed one by one in the time that all else takes for one place.
+    """
+
+    step: int = 1
+    per_place: int = 150
 
 
 class Tokens(Protocol):
@@ -53,7 +63,13 @@ class PaddedBatch:
 
 
 def padded_batches(
-    tokens: Tokens, budget: int, fill: int, max_rows: int | None = None, *, even: bool = False, step: int = 1
+    tokens: Tokens,
+    budget: int,
+    fill: int,
+    max_rows: int | None = None,
+    *,
+    even: bool = False,
+    remainder: Remainder = Remainder(),
 ) -> Generator[PaddedBatch, None, None]:
     """All texts in batches of similar length, the longest first; see `token_budget_batches`.
 
@@ -63,11 +79,11 @@ def padded_batches(
         fill: the id of padded places.
         max_rows: rows of a batch, where they are bounded too.
         even: batches of one length, without padding, come first, as far as they can be made; see `even_batches`.
-        step: the multiples of which the device is fast at; see `rounded_up`.
+        remainder: see `rounded_up`.
     """
     every = tokens.lengths
     # A row without tokens still takes a place for the model to attend to; pooling leaves it out.
-    widths = rounded_up(np.maximum(every, 1), step)
+    widths = rounded_up(np.maximum(every, 1), remainder)
     left = np.arange(len(every))
     batches: list[np.ndarray] = []
     if even:
@@ -127,12 +143,12 @@ def even_batches(lengths: np.ndarray, budget: int, max_rows: int | None = None) 
     return batches, np.concatenate(left)
 
 
-def rounded_up(lengths: np.ndarray, step: int) -> np.ndarray:
-    """Places for rows of these lengths, int `[n]`: the next multiple of `step` where that takes less time.
+def rounded_up(lengths: np.ndarray, remainder: Remainder) -> np.ndarray:
+    """Places for rows of these lengths, int `[n]`: the next multiple of its step where that takes less time.
 
-    What lies behind the last multiple is computed number by number in attention, for each of the row's places: time
-    that grows by the product of the two. All else grows by the row's places alone.
+    The remainder takes time for each of the row's places, which grows by the product of the two; all else grows by the
+    row's places alone.
     """
-    behind = lengths % step
-    missing = (step - behind) % step
-    return np.where(lengths * behind > _PLACE * missing, lengths + missing, lengths)
+    behind = lengths % remainder.step
+    missing = (remainder.step - behind) % remainder.step
+    return np.where(lengths * behind > remainder.per_place * missing, lengths + missing, lengths)

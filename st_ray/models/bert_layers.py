@@ -7,6 +7,7 @@ of all tokens, queries, the feed-forward network and all else of one. Of six lay
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class FusedSelfAttention(nn.Module):
         if _suits_bfloat16(projected, self.head):
             mixed = _attend_in_bfloat16(projected, self.head, attention_mask)
         else:
-            query, key, value = (_heads(part, self.head) for part in projected.chunk(3, -1))
+            query, key, value = (as_heads(part, self.head) for part in projected.chunk(3, -1))
             mixed = functional.scaled_dot_product_attention(query, key, value, attention_mask)
         return mixed.transpose(1, 2).flatten(2), None
 
@@ -60,7 +61,7 @@ class WrittenOutSelfAttention(FusedSelfAttention):
         self, hidden_states: Tensor, attention_mask: Tensor | None = None, *unused: Any, **more: Any
     ) -> tuple[Tensor, None]:
         """See `FusedSelfAttention.forward`; the mask is a bool, and the same for all queries."""
-        query, key, value = (_heads(part, self.head) for part in self.project(hidden_states).chunk(3, -1))
+        query, key, value = (as_heads(part, self.head) for part in self.project(hidden_states).chunk(3, -1))
         mixed = _scores(query, key, attention_mask).softmax(-1) @ value
         return mixed.transpose(1, 2).flatten(2), None
 
@@ -79,9 +80,9 @@ class FirstTokenLayer(nn.Module):
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *unused: Any, **more: Any) -> Tensor:
         """The first token's hidden state; arguments as of `FusedSelfAttention`."""
         first = hidden_states[:, :1]
-        key, value = (_heads(part, self.head) for part in self.project(hidden_states).chunk(2, -1))
+        key, value = (as_heads(part, self.head) for part in self.project(hidden_states).chunk(2, -1))
         mask = None if attention_mask is None else attention_mask[:, :, :1]
-        mixed = functional.scaled_dot_product_attention(_heads(self.query(first), self.head), key, value, mask)
+        mixed = functional.scaled_dot_product_attention(as_heads(self.query(first), self.head), key, value, mask)
         attended = self.attended(mixed.transpose(1, 2).flatten(2), first)
         found: Tensor = self.output(self.intermediate(attended), attended)
         return found
@@ -107,24 +108,36 @@ def rewrite_layers(
     suits = masks_padding_only(config) and config._attn_implementation == "sdpa"
     if not suits or getattr(config, "chunk_size_feed_forward", 0) > 0:
         return False
-    ids = torch.arange(24).reshape(2, 12) % config.vocab_size
-    mask = (torch.arange(12) < torch.tensor([[12], [7]])).long()
-    before = base(input_ids=ids, attention_mask=mask).last_hidden_state[:, :1]
     layers = base.encoder.layer
     last, attentions = layers[-1], [layer.attention.self for layer in layers]
-    for layer, own in zip(layers, attentions, strict=True):
-        if attention is not None and (layer is not last or not first_token):
-            layer.attention.self = attention(own)
-    if first_token:
-        layers[-1] = FirstTokenLayer(last)
+
+    def rewrite() -> None:
+        for layer, own in zip(layers, attentions, strict=True):
+            if attention is not None and (layer is not last or not first_token):
+                layer.attention.self = attention(own)
+        if first_token:
+            layers[-1] = FirstTokenLayer(last)
+
+    def restore() -> None:
+        layers[-1] = last
+        for layer, own in zip(layers, attentions, strict=True):
+            layer.attention.self = own
+
+    return same_results(base, rewrite, restore)
+
+
+def same_results(base: Any, change: Callable[[], None], undo: Callable[[], None]) -> bool:
+    """Change the model `base`; False, and all undone, where what it makes of the first token is then something else."""
+    ids = torch.arange(24).reshape(2, 12) % base.config.vocab_size
+    mask = (torch.arange(12) < torch.tensor([[12], [7]])).long()
+    before = base(input_ids=ids, attention_mask=mask).last_hidden_state[:, :1]
+    change()
     after = base(input_ids=ids, attention_mask=mask).last_hidden_state[:, :1]
     tolerance = _TOLERANCES.get(before.dtype, 0.05)
     # Damaged weights say nothing of the layers; the model's own checks name them.
     if torch.allclose(after, before, rtol=tolerance, atol=tolerance) or not before.isfinite().all():
         return True
-    layers[-1] = last
-    for layer, own in zip(layers, attentions, strict=True):
-        layer.attention.self = own
+    undo()
     return False
 
 
@@ -153,7 +166,7 @@ def _attend_in_bfloat16(projected: Tensor, head: int, mask: Tensor | None) -> Te
         # Zeros in padded places: no number there, however large, is seen by the others.
         visible = mask[:, 0, 0, :, None].to(projected.dtype)
         projected = projected * visible
-    query, key, value = (_heads(part, head) for part in projected.chunk(3, -1))
+    query, key, value = (as_heads(part, head) for part in projected.chunk(3, -1))
     weights = ((query * head**-0.5) @ key.transpose(-1, -2)).exp_()
     ones = value.new_ones(()) if visible is None else visible[:, None]
     # With a column of ones, the product gives the sums too.
@@ -184,6 +197,6 @@ def _stacked(*linears: nn.Linear) -> nn.Linear:
     return made
 
 
-def _heads(states: Tensor, size: int) -> Tensor:
+def as_heads(states: Tensor, size: int) -> Tensor:
     """`[rows, length, hidden]` as `[rows, heads, length, size]`."""
     return states.unflatten(-1, (-1, size)).transpose(1, 2)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from st_ray.models.bert_layers import FusedSelfAttention, rewrite_layers
+from st_ray.models.first_layer import look_up_first_layer
 from st_ray.models.folder import ModelFolder
 from st_ray.models.packed_linear import pack_linears
 from st_ray.models.specs import ClassifierSpec, PoolingSpec, TransformerSpec
@@ -76,7 +77,8 @@ class SentenceNetwork(nn.Module):
         """Load all modules.
 
         On the CPU, weights are laid out for torch's matrix kernels (see `packed_linear`) and attention is rewritten for
-        them (see `bert_layers`), unless it is `for_openvino`, which does that itself.
+        them (see `bert_layers`), unless it is `for_openvino`, which does that itself; then the first layer is looked up
+        (see `first_layer`).
         """
         super().__init__()
         self.device = device
@@ -101,7 +103,9 @@ class SentenceNetwork(nn.Module):
                 attention=None if for_openvino else FusedSelfAttention,
             )
             self.positions, self.padding_id = self.first.positions, self.first.padding_id
-            if not for_openvino and device.type == "cpu" and dtype != torch.float16:
+            if for_openvino and self.masks_padding_only:
+                look_up_first_layer(self.first.model)
+            elif not for_openvino and device.type == "cpu" and dtype != torch.float16:
                 pack_linears(self.first, dtype)
         else:
             self.first = load_static(spec, allow_pickle)

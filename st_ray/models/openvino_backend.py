@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from st_ray.core.errors import ModelError
-from st_ray.models.batching import PaddedBatch, Tokens, padded_batches
+from st_ray.models.batching import PaddedBatch, Remainder, Tokens, padded_batches
 from st_ray.models.folder import ModelFolder
 from st_ray.models.in_threads import share_out
 from st_ray.models.openvino_conversion import converted_model
@@ -21,8 +21,8 @@ _TWO_COPIES = 512 << 20
 # Tokens of a call from which on they do: the second copy takes as long to compile as it saves over some of these. It is
 # the call's own tokens that count, so that a shard's embeddings do not depend on those before it.
 _WORTH_A_COPY = 1 << 15
-# Attention is faster over lengths that are multiples of this.
-_STEP = 16
+# Attention is faster over lengths that are multiples of 16; in float32, all else takes twice as long.
+_REMAINDERS = {"float32": Remainder(16, 300), "bfloat16": Remainder(16, 150)}
 
 
 class OpenVINOBackend:
@@ -40,7 +40,8 @@ class OpenVINOBackend:
         self._requests = compiled_requests(self._graph, options, masked=self._facts.masks_padding_only or None)
         small = self._graph.with_suffix(".bin").stat().st_size <= _TWO_COPIES
         self._even = self._facts.masks_padding_only and small
-        self._step = _STEP if (self.positions or _STEP) % _STEP == 0 else 1
+        remainder = _REMAINDERS[options.dtype]
+        self._remainder = remainder if (self.positions or 0) % remainder.step == 0 else Remainder()
 
     def embed(self, tokens: Tokens, options: EmbedOptions, on_batch: Progress | None = None) -> np.ndarray:
         """See `Backend.embed`."""
@@ -49,7 +50,7 @@ class OpenVINOBackend:
         budget = options.batch_tokens or self.batch_tokens
         fill, most = self._facts.padding_id, options.batch_rows
         even = self._even and int(tokens.lengths.sum()) >= _WORTH_A_COPY
-        batches = padded_batches(tokens, budget, fill, most, even=even, step=self._step)
+        batches = padded_batches(tokens, budget, fill, most, even=even, remainder=self._remainder)
 
         def run(masked: Any, unmasked: Any, batch: PaddedBatch) -> None:
             request = masked if batch.mask is not None else unmasked

@@ -19,7 +19,7 @@ from st_ray.models.options import LoadOptions
 from st_ray.models.source import model_digest
 from st_ray.models.specs import PoolingSpec
 
-_RECIPE = 7
+_RECIPE = 8
 """Number of this way of converting; part of a cached graph's key."""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_ray.models.batching import even_batches, padded_batches, rounded_up, token_budget_batches
+from st_ray.models.batching import Remainder, even_batches, padded_batches, rounded_up, token_budget_batches
 from st_ray.models.tokens import TokenizedTexts, gather_padded
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=200).map(lambda values: np.array(values, np.int32))
@@ -53,7 +53,7 @@ def test_even_batches_have_one_length_each(lengths: np.ndarray, budget: int, max
 
 @given(LENGTHS, st.sampled_from([1, 8, 16]))
 def test_rows_grow_to_the_next_multiple_or_not_at_all(lengths: np.ndarray, step: int) -> None:
-    found = rounded_up(lengths, step)
+    found = rounded_up(lengths, Remainder(step))
     grown = found - lengths
     assert ((grown >= 0) & (grown < step)).all()
     assert (found[grown > 0] % step == 0).all()
@@ -61,15 +61,16 @@ def test_rows_grow_to_the_next_multiple_or_not_at_all(lengths: np.ndarray, step:
 
 def test_the_longer_a_row_the_more_places_may_be_added() -> None:
     lengths = np.array([14, 15, 16, 29, 30, 40, 46, 47, 120, 184, 200, 250])
-    assert rounded_up(lengths, 16).tolist() == [14, 16, 16, 29, 32, 40, 48, 48, 120, 192, 208, 256]
-    assert (rounded_up(lengths, 1) == lengths).all()
+    assert rounded_up(lengths, Remainder(16)).tolist() == [14, 16, 16, 29, 32, 40, 48, 48, 120, 192, 208, 256]
+    assert rounded_up(lengths, Remainder(16, 300)).tolist() == [14, 15, 16, 29, 30, 40, 48, 48, 120, 184, 200, 256]
+    assert (rounded_up(lengths, Remainder()) == lengths).all()
 
 
 @given(LENGTHS, st.integers(1, 2000), st.booleans(), st.sampled_from([1, 16]))
 def test_padded_batches_hold_every_row_once(lengths: np.ndarray, budget: int, even: bool, step: int) -> None:
     flat = np.arange(1, lengths.sum() + 1, dtype=np.int32)
     starts, seen = np.cumsum(lengths) - lengths, []
-    for batch in padded_batches(TokenizedTexts(flat, lengths), budget, fill=0, even=even, step=step):
+    for batch in padded_batches(TokenizedTexts(flat, lengths), budget, fill=0, even=even, remainder=Remainder(step)):
         seen += batch.rows.tolist()
         assert (batch.mask is None) == (np.maximum(batch.lengths, 1).min() == batch.ids.shape[1])
         for row, ids, length in zip(batch.rows, batch.ids, batch.lengths, strict=True):
