@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from st_ray.models.bert_layers import FirstTokenLayer, as_heads, same_results
+from st_ray.models.bert_layers import as_heads, same_results
 
 # Bytes of the tables of a vocabulary up to which they are made: the larger a model, the less of it is its first layer.
 _MOST_BYTES = 256 << 20
@@ -102,14 +102,16 @@ def look_up_first_layer(model: Any) -> bool:
     """
     base = getattr(model, model.base_model_prefix, model)
     embeddings, layer = base.embeddings, base.encoder.layer[0]
+    # A model with code of its own has parts of its own, and a layer may have been rewritten.
+    known = all(type(part).__module__.startswith("transformers.models.") for part in (embeddings, layer))
     # Embeddings of another width than the layers' go through a matrix of their own.
-    if isinstance(layer, FirstTokenLayer) or hasattr(base, "embeddings_project"):
+    if not known or hasattr(base, "embeddings_project"):
         return False
     if 3 * 4 * embeddings.word_embeddings.weight.numel() > _MOST_BYTES:
         return False
 
-    def use(embeddings: Any, layer: Any) -> None:
-        base.embeddings, base.encoder.layer[0] = embeddings, layer
+    def put(first: Any, second: Any) -> None:
+        base.embeddings, base.encoder.layer[0] = first, second
 
     looked_up = LookedUpLayer(embeddings, layer)
-    return same_results(base, lambda: use(TokensAlone(), looked_up), lambda: use(embeddings, layer))
+    return same_results(base, lambda: put(TokensAlone(), looked_up), lambda: put(embeddings, layer))

@@ -63,6 +63,17 @@ def states(model: Any, types: bool) -> torch.Tensor:
     return model(input_ids=ids, attention_mask=mask, **given).last_hidden_state[mask > 0]
 
 
+class _EmbeddingsOfItsOwn(torch.nn.Module):
+    """As a model brings them whose code comes with it: there are no places."""
+
+    def __init__(self, embeddings: Any) -> None:
+        super().__init__()
+        self.word_embeddings, self.LayerNorm = embeddings.word_embeddings, embeddings.LayerNorm
+
+    def forward(self, input_ids: torch.Tensor, **unused: Any) -> torch.Tensor:
+        return self.LayerNorm(self.word_embeddings(input_ids))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_are_those_of_the_model(family: str) -> None:
     model = made(family)
@@ -91,6 +102,9 @@ def test_models_that_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for model in (projected, single):
         layers = list(model.encoder.layer)
         assert not look_up_first_layer(model) and list(model.encoder.layer) == layers
+    own = made()
+    own.embeddings = _EmbeddingsOfItsOwn(own.embeddings)
+    assert not look_up_first_layer(own) and isinstance(own.embeddings, _EmbeddingsOfItsOwn)
     large = made()
     monkeypatch.setattr(first_layer, "_MOST_BYTES", 3 * 4 * 90 * 32 - 1)
     assert not look_up_first_layer(large) and not isinstance(large.embeddings, TokensAlone)
